@@ -1,0 +1,1 @@
+"""The Plan: the flat program that a container is compiled to."""
