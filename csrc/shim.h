@@ -1,0 +1,62 @@
+/* What Python cannot call. Every function returns a value >= 0, or -errno.
+ *
+ * tools/build_shim.py gives cffi the part between the two marks below: there is no
+ * second declaration of these functions.
+ */
+#ifndef OCIRT_SHIM_H
+#define OCIRT_SHIM_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* cdef: begin */
+
+/* The machine, a static ELF, in a new sealed memfd that can be executed. EACCES where
+ * vm.memfd_noexec forbids that. */
+int ocirt_machine_fd(void);
+const unsigned char *ocirt_machine_bytes(void);
+size_t ocirt_machine_size(void);
+
+/* Starts exe_fd in a new process, as vfork and execveat do; returns its pid and, in *pidfd,
+ * a pidfd. clone_flags: CLONE_NEW*. cgroup_fd: the cgroup v2 folder to be born in, or -1.
+ * The child has the descriptors below first_fd as they are and control_fd at first_fd,
+ * nothing else; its argv is {"ocirt-machine", "<first_fd>"}, its environment empty, and all
+ * its signals are blocked. */
+int ocirt_spawn(uint64_t clone_flags, int cgroup_fd, int exe_fd, int control_fd, int first_fd,
+                int *pidfd);
+
+/* SOCK_SEQPACKET messages with descriptors. recv takes one descriptor at most: *fd is it, or
+ * -1; EMSGSIZE if the message or its descriptors did not fit. */
+int ocirt_socketpair(int pair[2]);
+int ocirt_connect(const char *path);
+int ocirt_send(int socket, const void *data, size_t size, const int *fds, unsigned int count);
+int ocirt_recv(int socket, void *data, size_t size, int *fd);
+
+int ocirt_openat2(int dir, const char *path, uint64_t flags, uint64_t mode, uint64_t resolve);
+int ocirt_open_tree(int dir, const char *path, unsigned int flags);
+int ocirt_move_mount(int from_dir, const char *from, int to_dir, const char *to,
+                     unsigned int flags);
+int ocirt_mount_setattr(int dir, const char *path, unsigned int flags, uint64_t set,
+                        uint64_t clear, uint64_t propagation, int userns);
+int ocirt_fsopen(const char *type, unsigned int flags);
+int ocirt_fsconfig(int fs, unsigned int command, const char *key, const char *value, int aux);
+int ocirt_fsmount(int fs, unsigned int flags, unsigned int attributes);
+int ocirt_umount(const char *path, int flags);
+int64_t ocirt_fs_type(int fd);
+
+int ocirt_setns(int fd, int flags);
+int ocirt_unshare(int flags);
+int ocirt_ioctl(int fd, unsigned long request, unsigned long argument);
+int ocirt_prctl(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d);
+int ocirt_prlimit(int pid, int resource, uint64_t soft, uint64_t hard);
+int ocirt_sched_setattr(int pid, uint32_t policy, uint64_t flags, int32_t nice, uint32_t priority,
+                        uint64_t runtime, uint64_t deadline, uint64_t period, uint32_t util_min,
+                        uint32_t util_max);
+int ocirt_ioprio_set(int pid, int value);
+int ocirt_pidfd_open(int pid, unsigned int flags);
+int ocirt_pidfd_send_signal(int pidfd, int signal);
+int ocirt_pidfd_getfd(int pidfd, int fd);
+
+/* cdef: end */
+
+#endif

@@ -1,0 +1,285 @@
+"""The system calls that Python's os module lacks, as typed functions.
+
+Every function raises OSError(errno, text[, path]) where the kernel refuses. All descriptors
+made here are close-on-exec. This is the only module that imports the shim (csrc/shim.c).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from ocirt._shim import ffi, lib
+
+from .constants import (
+    AT_EMPTY_PATH,
+    FSCONFIG_CMD_CREATE,
+    FSCONFIG_SET_FLAG,
+    FSCONFIG_SET_STRING,
+    MOVE_MOUNT_F_EMPTY_PATH,
+    MOVE_MOUNT_T_EMPTY_PATH,
+    NS_GET_NSTYPE,
+    PR_SET_CHILD_SUBREAPER,
+    PR_SET_DUMPABLE,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_NOEXEC = 8  # ST_NOEXEC of statvfs(3)
+
+
+def _check(value: int, path: str | None = None) -> int:
+    """``value``, or the OSError that a negative one means."""
+    if value < 0:
+        if path is None:
+            raise OSError(-value, os.strerror(-value))
+        raise OSError(-value, os.strerror(-value), path)
+    return value
+
+
+# ---- the machine
+
+
+def machine_bytes() -> bytes:
+    """The machine: a static ELF for this architecture."""
+    return bytes(ffi.buffer(lib.ocirt_machine_bytes(), lib.ocirt_machine_size()))
+
+
+def machine_fd() -> int:
+    """A descriptor of the machine for ``spawn``: a sealed memfd, which nobody can write to.
+
+    Where the host forbids executable memfds (sysctl vm.memfd_noexec=2): a file without a
+    name and without a writer.
+    """
+    fd: int = lib.ocirt_machine_fd()
+    if fd == -errno.EACCES:
+        return _machine_file()
+    return _check(fd)
+
+
+def _machine_file(folders: Sequence[str] = ("/run", "/var/tmp", "/tmp", "/dev/shm")) -> int:
+    """The machine in a nameless read-only file, in the first of ``folders`` that allows it.
+
+    O_EXCL: the file can't be linked to a name later. It is opened again because a file that
+    is open for writing can't be executed.
+    """
+    problem = OSError(errno.EACCES, "vm.memfd_noexec is 2, and no folder allows executable files")
+    for folder in folders:
+        try:
+            if os.statvfs(folder).f_flag & _NOEXEC:
+                continue
+            flags = os.O_TMPFILE | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC
+            fd = os.open(folder, flags, 0o500)
+        except OSError as error:
+            problem = error
+            continue
+        try:
+            data = memoryview(machine_bytes())
+            while data:
+                data = data[os.write(fd, data) :]
+            return os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            problem = error
+        finally:
+            os.close(fd)
+    raise problem
+
+
+def spawn(
+    flags: int, cgroup_fd: int, exe_fd: int, control_fd: int, first_free_fd: int
+) -> tuple[int, int]:
+    """Starts the machine in a new process; returns (pid, pidfd).
+
+    ``flags``: CLONE_NEW*. ``cgroup_fd``: the cgroup v2 folder to start in, or -1.
+    The child has the descriptors below ``first_free_fd`` as they are here, ``control_fd`` at
+    number ``first_free_fd``, and no others; its signals are blocked, its environment is empty.
+    A failure of execveat is raised here as well, and leaves no child.
+    """
+    pidfd = ffi.new("int *", -1)
+    pid = _check(lib.ocirt_spawn(flags, cgroup_fd, exe_fd, control_fd, first_free_fd, pidfd))
+    return pid, pidfd[0]
+
+
+# ---- sockets
+
+
+def socketpair() -> tuple[int, int]:
+    """A pair of connected SOCK_SEQPACKET sockets."""
+    pair = ffi.new("int[2]")
+    _check(lib.ocirt_socketpair(pair))
+    return pair[0], pair[1]
+
+
+def connect(path: str) -> int:
+    """A SOCK_STREAM socket that is connected to the unix socket at ``path``.
+
+    A path over 107 bytes is reached through a descriptor of its folder.
+    """
+    name = os.fsencode(path)
+    if len(name) < 108:
+        return _check(lib.ocirt_connect(name), path)
+    folder = os.open(os.path.dirname(path), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        short = f"/proc/self/fd/{folder}/{os.path.basename(path)}"
+        return _check(lib.ocirt_connect(os.fsencode(short)), path)
+    finally:
+        os.close(folder)
+
+
+def send(fd: int, data: bytes, fds: Sequence[int] = ()) -> int:
+    """Sends one message with descriptors (253 at most); returns the bytes sent."""
+    return _check(lib.ocirt_send(fd, data, len(data), ffi.new("int[]", list(fds)), len(fds)))
+
+
+def recv(fd: int, size: int) -> tuple[bytes, int]:
+    """Receives one message of at most ``size`` bytes: (data, its descriptor or -1).
+
+    Empty data is the end of the connection. EMSGSIZE where the message was longer or had
+    more than one descriptor; it is lost then.
+    """
+    buffer = ffi.new("char[]", size)
+    out = ffi.new("int *")
+    count = _check(lib.ocirt_recv(fd, buffer, size, out))
+    return bytes(ffi.buffer(buffer, count)), out[0]
+
+
+# ---- files and mounts
+
+
+def openat2(dir_fd: int, path: str, flags: int, resolve: int = 0, mode: int = 0) -> int:
+    """openat2(2) with O_CLOEXEC; ``resolve``: RESOLVE_*; ``mode`` of a file that is made."""
+    return _check(lib.ocirt_openat2(dir_fd, os.fsencode(path), flags, mode, resolve), path)
+
+
+def open_tree(dir_fd: int, path: str, flags: int) -> int:
+    """open_tree(2) with OPEN_TREE_CLOEXEC; ``flags``: OPEN_TREE_CLONE, AT_*."""
+    return _check(lib.ocirt_open_tree(dir_fd, os.fsencode(path), flags), path)
+
+
+def move_mount(from_fd: int, to_fd: int) -> None:
+    """Attaches the mount ``from_fd`` at the file or folder ``to_fd``."""
+    flags = MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH
+    _check(lib.ocirt_move_mount(from_fd, b"", to_fd, b"", flags))
+
+
+def mount_setattr(
+    fd: int, set: int, clear: int = 0, propagation: int = 0, flags: int = 0, userns: int = -1
+) -> None:
+    """mount_setattr(2) of the mount ``fd``.
+
+    ``set`` and ``clear``: MOUNT_ATTR_*; ``propagation``: 0 or MS_*; ``flags``: 0 or
+    AT_RECURSIVE; ``userns``: a descriptor where ``set`` has MOUNT_ATTR_IDMAP.
+    """
+    at = flags | AT_EMPTY_PATH
+    _check(lib.ocirt_mount_setattr(fd, b"", at, set, clear, propagation, userns))
+
+
+def fsopen(fs_type: str) -> int:
+    """A context for a new file system; what the kernel says about it can be read from it."""
+    return _check(lib.ocirt_fsopen(os.fsencode(fs_type), 0), fs_type)
+
+
+def fsconfig(fs: int, key: str, value: str | None = None) -> None:
+    """Sets an option of the context ``fs``: a flag if ``value`` is None, else a string."""
+    name = os.fsencode(key)
+    if value is None:
+        _check(lib.ocirt_fsconfig(fs, FSCONFIG_SET_FLAG, name, ffi.NULL, 0))
+    else:
+        _check(lib.ocirt_fsconfig(fs, FSCONFIG_SET_STRING, name, os.fsencode(value), 0))
+
+
+def fsmount(fs: int, attributes: int = 0) -> int:
+    """Creates the file system of context ``fs``: a detached mount of it (MOUNT_ATTR_*)."""
+    _check(lib.ocirt_fsconfig(fs, FSCONFIG_CMD_CREATE, ffi.NULL, ffi.NULL, 0))
+    return _check(lib.ocirt_fsmount(fs, 0, attributes))
+
+
+def umount(path: str, flags: int = 0) -> None:
+    """umount2(2); ``flags``: MNT_DETACH, UMOUNT_NOFOLLOW."""
+    _check(lib.ocirt_umount(os.fsencode(path), flags), path)
+
+
+def fstatfs_type(fd: int) -> int:
+    """The file system type of a descriptor: a ``*_MAGIC`` of constants."""
+    return _check(lib.ocirt_fs_type(fd))
+
+
+# ---- namespaces and processes
+
+
+def namespace_type(fd: int) -> int:
+    """The CLONE_NEW* flag of a namespace file; ENOTTY if it is another kind of file."""
+    return _check(lib.ocirt_ioctl(fd, NS_GET_NSTYPE, 0))
+
+
+def setns(fd: int, flags: int = 0) -> None:
+    """Enters the namespace ``fd``, or (a pidfd) those of ``flags`` that its process is in."""
+    _check(lib.ocirt_setns(fd, flags))
+
+
+def unshare(flags: int) -> None:
+    """Enters new namespaces: CLONE_NEW*."""
+    _check(lib.ocirt_unshare(flags))
+
+
+def set_child_subreaper(on: bool) -> None:
+    """Makes this process the parent of its orphaned descendants."""
+    _check(lib.ocirt_prctl(PR_SET_CHILD_SUBREAPER, int(on), 0, 0, 0))
+
+
+def set_dumpable(on: bool) -> None:
+    """Whether others may ptrace this process and read its /proc files."""
+    _check(lib.ocirt_prctl(PR_SET_DUMPABLE, int(on), 0, 0, 0))
+
+
+def prctl(option: int, a: int = 0, b: int = 0, c: int = 0, d: int = 0) -> int:
+    """prctl(2) for an option whose arguments are numbers."""
+    return _check(lib.ocirt_prctl(option, a, b, c, d))
+
+
+def prlimit(pid: int, resource: int, soft: int, hard: int) -> None:
+    """Sets a limit of process ``pid``; ``resource``: a value of RLIMITS."""
+    _check(lib.ocirt_prlimit(pid, resource, soft, hard))
+
+
+def sched_setattr(
+    pid: int,
+    policy: int,
+    *,
+    flags: int = 0,
+    nice: int = 0,
+    priority: int = 0,
+    runtime: int = 0,
+    deadline: int = 0,
+    period: int = 0,
+    util_min: int = 0,
+    util_max: int = 0,
+) -> None:
+    """Sets the scheduler of process ``pid``; times are in nanoseconds."""
+    _check(
+        lib.ocirt_sched_setattr(
+            pid, policy, flags, nice, priority, runtime, deadline, period, util_min, util_max
+        )
+    )
+
+
+def ioprio_set(pid: int, value: int) -> None:
+    """Sets the I/O priority of process ``pid``: class << IOPRIO_CLASS_SHIFT | level."""
+    _check(lib.ocirt_ioprio_set(pid, value))
+
+
+def pidfd_open(pid: int) -> int:
+    """A descriptor of process ``pid``; ESRCH if there is none."""
+    return _check(lib.ocirt_pidfd_open(pid, 0))
+
+
+def pidfd_send_signal(pidfd: int, signal: int) -> None:
+    """Sends ``signal`` (0: only asks whether that is possible)."""
+    _check(lib.ocirt_pidfd_send_signal(pidfd, signal))
+
+
+def pidfd_getfd(pidfd: int, fd: int) -> int:
+    """A copy of descriptor ``fd`` of another process."""
+    return _check(lib.ocirt_pidfd_getfd(pidfd, fd))
