@@ -81,7 +81,8 @@ class BuildShim(build_ext):
         self.include_dirs.append(self.build_temp)
         for extension in self.extensions:
             extension.depends.append(header)
-            extension.extra_compile_args += [*WARNINGS, "-std=gnu11", "-fvisibility=hidden"]
+            extension.extra_compile_args += [*WARNINGS, "-std=gnu11", "-g0"]
+            extension.extra_link_args.append("-s")
         super().run()
 
 
