@@ -10,11 +10,10 @@ shim in a checkout; ``pip install -e .`` does that too and installs the launcher
 
 from __future__ import annotations
 
-import glob
 import os
 import shlex
 import shutil
-import subprocess
+import sys
 
 from setuptools import setup
 from setuptools.command.build_ext import build_ext
@@ -24,27 +23,12 @@ from distutils.command.build_scripts import build_scripts  # setuptools' own; is
 
 ROOT = os.path.dirname(os.path.abspath(__file__))
 os.chdir(ROOT)
+sys.path.insert(0, os.path.join(ROOT, "tools"))  # a PEP 517 build does not look here
 
-# tools/check-c makes errors of them; here they must not, or a newer gcc could stop a user's build.
-WARNINGS = "-Wall -Wextra -Wshadow -Wstrict-prototypes -Wvla".split()
-# No libc, no start files: the machine is all there is in the process that runs it.
-MACHINE_FLAGS = (
-    "-std=gnu11 -Os -g0 -ffreestanding -nostdlib -static -no-pie -fno-pie -fno-stack-protector "
-    "-fno-asynchronous-unwind-tables -fno-unwind-tables -fcf-protection=none -fomit-frame-pointer "
-    "-ffunction-sections -Wl,--gc-sections,--build-id=none,-z,noexecstack,-z,norelro -s"
-).split()
+from build_machine import WARNINGS, build_machine, compile_c  # noqa: E402
+
 LAUNCHER_FLAGS = "-std=gnu11 -O2 -g0 -s".split()
-
-
-def compiler() -> list[str]:
-    return shlex.split(os.environ.get("CC", "gcc"))
-
-
-def compile_c(sources: list[str], output: str, flags: list[str]) -> None:
-    os.makedirs(os.path.dirname(output), exist_ok=True)
-    command = [*compiler(), *flags, *WARNINGS, "-o", output, *sources]
-    print(shlex.join(command), flush=True)
-    subprocess.run(command, check=True)
+CC = shlex.split(os.environ.get("CC", "gcc"))
 
 
 def write_machine_header(elf: str, header: str) -> None:
@@ -70,13 +54,7 @@ class BuildShim(build_ext):
     def run(self) -> None:
         machine = os.path.join(self.build_temp, "machine")
         header = os.path.join(self.build_temp, "machine_elf.h")
-        sources = sorted(glob.glob("csrc/machine*.c"))
-        if not sources:  # until the machine lands
-            os.makedirs(self.build_temp, exist_ok=True)
-            sources = [os.path.join(self.build_temp, "placeholder.c")]
-            with open(sources[0], "w") as file:
-                file.write("void _start(void); void _start(void) { for (;;) __builtin_trap(); }")
-        compile_c(sources, machine, MACHINE_FLAGS)
+        build_machine(machine, CC)
         write_machine_header(machine, header)
         self.include_dirs.append(self.build_temp)
         for extension in self.extensions:
@@ -87,14 +65,14 @@ class BuildShim(build_ext):
 
 
 class BuildLauncher(build_scripts):
-    """Compiles the command; distutils' own command would look for a ``#!`` line in it."""
+    """Compiles the command; distutils' own step would look for a ``#!`` line in it."""
 
     def run(self) -> None:
         flags = list(LAUNCHER_FLAGS)
-        editable = self.distribution.get_command_obj("build_py").editable_mode
-        if editable:  # the one case in which the package is not beside the command
+        if self.get_finalized_command("build_py").editable_mode:
+            # The one case in which the package is not in a folder beside the command's.
             flags.append(f'-DSOURCE_DIR="{ROOT}"')
-        compile_c(["csrc/launcher.c"], os.path.join(self.build_dir, "ocirt"), flags)
+        compile_c(["csrc/launcher.c"], os.path.join(self.build_dir, "ocirt"), flags, CC)
 
 
 class BuildPackage(build_py):

@@ -115,17 +115,16 @@ def socketpair() -> tuple[int, int]:
 def connect(path: str) -> int:
     """A SOCK_STREAM socket that is connected to the unix socket at ``path``.
 
-    A path over 107 bytes is reached through a descriptor of its folder.
+    A path over 107 bytes, too long for connect(2), is reached through a descriptor.
     """
     name = os.fsencode(path)
     if len(name) < 108:
         return _check(lib.ocirt_connect(name), path)
-    folder = os.open(os.path.dirname(path), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
     try:
-        short = f"/proc/self/fd/{folder}/{os.path.basename(path)}"
-        return _check(lib.ocirt_connect(os.fsencode(short)), path)
+        return _check(lib.ocirt_connect(f"/proc/self/fd/{fd}".encode()), path)
     finally:
-        os.close(folder)
+        os.close(fd)
 
 
 def send(fd: int, data: bytes, fds: Sequence[int] = ()) -> int:

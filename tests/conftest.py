@@ -1,0 +1,111 @@
+"""A test that stops running must be noticed.
+
+In CI (CI=true) the session fails if a test is skipped that tests/expected_skips.txt does not
+expect in this environment, or if that file names a test that no longer exists. Elsewhere the
+same is only reported.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+LIST = ROOT / "tests" / "expected_skips.txt"
+
+
+def holds(condition: str) -> bool:
+    """Is this such an environment? The conditions are explained in expected_skips.txt."""
+    name, _, value = condition.partition(":")
+    if name == "any":
+        return True
+    if name == "without":
+        return not (ROOT / value).exists() if "/" in value else shutil.which(value) is None
+    if name == "user":
+        return os.geteuid() != 0
+    if name == "cgroup":
+        unified = os.path.exists("/sys/fs/cgroup/cgroup.controllers")
+        return value == ("v2" if unified else "v1")
+    if name == "kernel-before":
+        release = platform.release().split("-")[0].split(".")
+        return [int(n) for n in release[:2]] < [int(n) for n in value.split(".")]
+    if name == "lacks":
+        from ocirt.host.constants import CAPABILITIES
+
+        with open("/proc/self/status") as file:
+            held = next(line for line in file if line.startswith("CapEff:")).split()[1]
+        return not int(held, 16) >> CAPABILITIES[value] & 1
+    raise ValueError(f"{LIST.name}: unknown condition {condition!r}")
+
+
+def read_list() -> list[tuple[str, str]]:
+    """The (condition, test) of every line."""
+    rows = []
+    for line in LIST.read_text().splitlines():
+        if line.strip() and not line.startswith("#"):
+            condition, test, _reason = line.split(maxsplit=2)
+            rows.append((condition, test))
+    return rows
+
+
+def matches(pattern: str, test: str) -> bool:
+    """``file``, ``file::name`` (all its parameters) or ``file::name[parameter]``."""
+    return test == pattern or test.startswith((pattern + "::", pattern + "["))
+
+
+class SkipCheck:
+    """Collects what was skipped and compares it with the list when the session ends."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+        self.skipped: dict[str, str] = {}
+        self.collected: set[str] = set()
+        self.problems: list[str] = []
+
+    def note(self, report: pytest.TestReport | pytest.CollectReport) -> None:
+        if report.skipped and not hasattr(report, "wasxfail"):
+            where = report.longrepr
+            self.skipped[report.nodeid] = str(where[2] if isinstance(where, tuple) else where)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self.note(report)
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        self.note(report)
+
+    def pytest_itemcollected(self, item: pytest.Item) -> None:
+        self.collected.add(item.nodeid)
+
+    def whole_suite(self) -> bool:
+        option = self.config.option
+        selected = option.keyword or option.markexpr or option.lf or option.collectonly
+        return not selected and self.config.args == self.config.getini("testpaths")
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        expected = read_list()
+        here = [pattern for condition, pattern in expected if holds(condition)]
+        for test, reason in sorted(self.skipped.items()):
+            if not any(matches(pattern, test) for pattern in here):
+                self.problems.append(f"skipped, not expected here: {test}: {reason}")
+        if self.whole_suite():
+            known = self.collected | set(self.skipped)
+            for pattern in sorted({pattern for _, pattern in expected}):
+                if not any(matches(pattern, test) for test in known):
+                    self.problems.append(f"listed, but there is no such test: {pattern}")
+        if self.problems and os.environ.get("CI") == "true" and session.exitstatus == 0:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        if self.problems:
+            terminalreporter.section(f"{LIST.name} and this session disagree")
+            for problem in self.problems:
+                terminalreporter.line(problem)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(SkipCheck(config), "expected-skips")
