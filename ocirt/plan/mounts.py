@@ -1,0 +1,281 @@
+"""config.mounts to operations (config.md, "Mounts"), in the order they are listed.
+
+A mount is made detached, its target is found (or made) inside the root file system as
+a verified descriptor, and the one is attached to the other: no path is resolved twice.
+"""
+
+from __future__ import annotations
+
+import posixpath
+
+from ocirt.plan import mount_options
+from ocirt.plan.mount_options import MS_PRIVATE, MS_SLAVE, RDONLY, MountOptions
+from ocirt.plan.ops import (
+    KIND_DIR,
+    KIND_LIKE,
+    NO_SLOT,
+    TARGET_NO_CREATE,
+    TARGET_NO_PROC,
+    TARGET_ORDINARY,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ocirt.cgroup.mounts import CgroupMount
+    from ocirt.plan.program import Plan
+
+AT_RECURSIVE = 0x8000
+
+# Files that lxcfs and its like mount over procfs; everything else there stays the kernel's
+# (CVE-2019-16884). The list is runc's.
+PROC_FILES = frozenset(
+    "/proc/" + name
+    for name in (
+        "cpuinfo",
+        "diskstats",
+        "meminfo",
+        "stat",
+        "swaps",
+        "uptime",
+        "loadavg",
+        "slabinfo",
+        "net/dev",
+        "sys/kernel/ns_last_pid",
+        "sys/crypto/fips_enabled",
+    )
+)
+# Their superblocks can be shared with the host or with other containers: read-only is a
+# matter of the mount alone.
+SHARED_SUPERBLOCK = ("proc", "sysfs", "cgroup", "cgroup2", "mqueue", "devpts", "tmpfs")
+
+
+class MountContext:
+    """What the mounts of one container have in common.
+
+    ``root``: slot of the root file system; ``bundle``: folder that relative bind sources
+    start from; ``propagation``: what bind mounts get when they ask for nothing (MS_SLAVE or
+    MS_PRIVATE, 0 keeps the source's); ``label``: linux.mountLabel or "";
+    ``cgroup``: what a mount of type cgroup is made of; ``readonly``: [(slot, at, note)] of
+    mounts that become read-only only after the folders inside them were made.
+    """
+
+    __slots__ = ("bundle", "cgroup", "label", "propagation", "readonly", "root")
+
+    def __init__(
+        self, root: int, bundle: str, propagation: int, label: str, cgroup: list[CgroupMount]
+    ) -> None:
+        self.root = root
+        self.bundle = bundle
+        self.propagation = propagation
+        self.label = label
+        self.cgroup = cgroup
+        self.readonly: list[tuple[int, str, str]] = []
+
+
+def inside(path: str) -> str:
+    """A container path as the machine wants it: clean, relative to the root, "." for it."""
+    return posixpath.normpath("/" + path).lstrip("/") or "."
+
+
+def compile_mounts(plan: Plan, mounts: list[dict[str, Any]], context: MountContext) -> None:
+    """Append the operations of every mount."""
+    for index, mount in enumerate(mounts):
+        options = mount_options.parse(mount.get("options") or [])
+        kind = mount.get("type") or ""
+        at = f"/mounts/{index}"
+        if options.bind or kind == "bind":
+            _bind(plan, mount, options, context, at)
+        elif options.remount:
+            _remount(plan, mount, options, context, at)
+        elif kind == "cgroup":
+            _cgroup(plan, mount, options, context, at)
+        else:
+            _filesystem(plan, mount, options, context, at)
+
+
+def _bind(
+    plan: Plan, mount: dict[str, Any], options: MountOptions, context: MountContext, at: str
+) -> None:
+    destination = mount["destination"]
+    source = posixpath.join(context.bundle, mount["source"])
+    note = f"bind of {mount['source']} on {destination}"
+    slot = plan.pin(f"bind {at}", "tree", source, f"{at}/source", destination, options.recursive)
+    if context.propagation and not any(kind == MS_PRIVATE for kind, _ in options.propagation[:1]):
+        plan.add(
+            "SETATTR", slot, 0, 0, context.propagation, AT_RECURSIVE, NO_SLOT, at=at, note=note
+        )
+    _attributes(plan, slot, options, f"{at}/options", note)
+    target = _target(plan, mount, context, at, note, KIND_LIKE, slot)
+    plan.add("ATTACH", slot, target, at=at, note=note)
+    _propagation(plan, slot, options, f"{at}/options", note)
+    plan.add("CLOSE", slot, at=at, note=note)
+
+
+def _remount(
+    plan: Plan, mount: dict[str, Any], options: MountOptions, context: MountContext, at: str
+) -> None:
+    """Change the attributes of what an earlier mount put there."""
+    note = f"remount of {mount['destination']}"
+    target = _target(plan, mount, context, at, note, KIND_DIR, NO_SLOT, TARGET_NO_CREATE)
+    _attributes(plan, target, options, f"{at}/options", note)
+    _propagation(plan, target, options, f"{at}/options", note)
+
+
+def _filesystem(
+    plan: Plan, mount: dict[str, Any], options: MountOptions, context: MountContext, at: str
+) -> None:
+    kind, destination = mount["type"], mount["destination"]
+    note = f"{kind} on {destination}"
+    late = bool(options.set & RDONLY) and (kind == "tmpfs" or inside(destination) == "dev")
+    slot = new_filesystem(
+        plan,
+        kind,
+        mount.get("source") or "",
+        options,
+        at,
+        note,
+        options.set & ~RDONLY if late else options.set,
+        f"mount {at}",
+        context.label,
+    )
+    target = _target(plan, mount, context, at, note, KIND_DIR, NO_SLOT)
+    if options.tmpcopyup:
+        from ocirt.plan.host_work import copy_up
+
+        copy_up(plan, target, slot, at)
+    plan.add("ATTACH", slot, target, at=at, note=note)
+    _propagation(plan, slot, options, f"{at}/options", note)
+    if late:
+        context.readonly.append((slot, f"{at}/options", note))
+    else:
+        plan.add("CLOSE", slot, at=at, note=note)
+
+
+def new_filesystem(
+    plan: Plan,
+    kind: str,
+    source: str,
+    options: MountOptions,
+    at: str,
+    note: str,
+    attributes: int,
+    name: str,
+    label: str = "",
+) -> int:
+    """A detached mount of a new file system in the slot called ``name``."""
+    fs = plan.slot("new file system")
+    slot = plan.slot(name)
+    plan.add("FSOPEN", kind, fs, at=f"{at}/type", note=note)
+    if source:
+        plan.add("FSCONFIG", fs, "source", source, at=f"{at}/source", note=note)
+    if label and not any(
+        key in ("context", "fscontext", "defcontext", "rootcontext")
+        for _, key, _ in options.filesystem
+    ):
+        if kind in ("tmpfs", "devpts", "mqueue"):
+            plan.add("FSCONFIG", fs, "context", label, at="/linux/mountLabel", note=note)
+    if attributes & RDONLY and kind not in SHARED_SUPERBLOCK:
+        plan.add("FSFLAG", fs, "ro", at=f"{at}/options", note=note)
+    for index, key, value in options.filesystem:
+        where = f"{at}/options/{index}"
+        if value is None:
+            plan.add("FSFLAG", fs, key, at=where, note=note)
+        else:
+            plan.add("FSCONFIG", fs, key, value, at=where, note=note)
+    plan.add("FSMOUNT", fs, attributes, slot, at=at, note=note)
+    if options.all_set or options.all_clear:
+        _set(plan, slot, options.all_set, options.all_clear, AT_RECURSIVE, f"{at}/options", note)
+    return slot
+
+
+def _cgroup(
+    plan: Plan, mount: dict[str, Any], options: MountOptions, context: MountContext, at: str
+) -> None:
+    """The container's view of its cgroups: on v1 a tmpfs with a folder for each hierarchy."""
+    destination = mount["destination"]
+    note = f"cgroup on {destination}"
+    late = None
+    for part in context.cgroup:
+        where = posixpath.join(destination, part.folder) if part.folder else destination
+        name = f"cgroup {at} {part.folder}".rstrip()
+        if part.kind == "bind":
+            slot = plan.pin(name, "tree", part.source, at, where, True)
+            _set(plan, slot, options.set, options.clear, 0, at, note)
+        elif part.kind == "tmpfs":
+            own = mount_options.parse(part.options)
+            attributes = (options.set | own.set) & ~RDONLY
+            slot = new_filesystem(plan, "tmpfs", part.source, own, at, note, attributes, name)
+        else:
+            own = mount_options.parse(part.options)
+            attributes = options.set | own.set
+            slot = new_filesystem(plan, part.kind, part.source, own, at, note, attributes, name)
+        target = _target(plan, {"destination": where}, context, at, note, KIND_DIR, NO_SLOT)
+        plan.add("ATTACH", slot, target, at=at, note=note)
+        for link, to in part.links:
+            plan.add("SYMLINK", slot, link, to, at=at, note=note)
+        _propagation(plan, slot, options, f"{at}/options", note)
+        if part.kind == "tmpfs" and options.set & RDONLY:
+            late = slot
+        else:
+            plan.add("CLOSE", slot, at=at, note=note)
+    if late is not None:
+        context.readonly.append((late, f"{at}/options", note))
+
+
+def _target(
+    plan: Plan,
+    mount: dict[str, Any],
+    context: MountContext,
+    at: str,
+    note: str,
+    kind: int,
+    like: int,
+    flags: int = 0,
+) -> int:
+    path = "/" + inside(mount["destination"])
+    if mount.get("type") in ("proc", "sysfs"):
+        # A link here would send procfs elsewhere and every check of /proc with it.
+        flags |= TARGET_ORDINARY
+    elif path not in PROC_FILES and (kind == KIND_LIKE or path != "/proc"):
+        flags |= TARGET_NO_PROC
+    slot = plan.slot("target")
+    plan.add(
+        "TARGET",
+        context.root,
+        inside(path),
+        kind,
+        like,
+        flags,
+        slot,
+        at=f"{at}/destination" if "source" in mount or "type" in mount else at,
+        note=note,
+    )
+    return slot
+
+
+def _attributes(plan: Plan, slot: int, options: MountOptions, at: str, note: str) -> None:
+    if options.all_set or options.all_clear:
+        _set(plan, slot, options.all_set, options.all_clear, AT_RECURSIVE, at, note)
+    _set(plan, slot, options.set, options.clear, 0, at, note)
+
+
+def _set(
+    plan: Plan, slot: int, attributes: int, clear: int, flags: int, at: str, note: str
+) -> None:
+    if attributes or clear:
+        plan.add("SETATTR", slot, attributes, clear, 0, flags, NO_SLOT, at=at, note=note)
+
+
+def _propagation(plan: Plan, slot: int, options: MountOptions, at: str, note: str) -> None:
+    for kind, recursive in options.propagation:
+        flags = AT_RECURSIVE if recursive else 0
+        plan.add("SETATTR", slot, 0, 0, kind, flags, NO_SLOT, at=at, note=note)
+
+
+def default_propagation(rootfs_propagation: str) -> int:
+    """What a bind mount's propagation becomes when it asks for none (as with the peers: what
+    linux.rootfsPropagation says of the namespace it is made in; shared keeps the source's)."""
+    kind = rootfs_propagation.lstrip("r")
+    return {"private": MS_PRIVATE, "unbindable": MS_PRIVATE, "shared": 0}.get(kind, MS_SLAVE)
