@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import posixpath
 
+from ocirt.errors import OcirtError
+from ocirt.host.constants import PROC_SUPER_MAGIC
 from ocirt.plan import mount_options
 from ocirt.plan.mount_options import MS_PRIVATE, MS_SLAVE, RDONLY, MountOptions
 from ocirt.plan.ops import (
@@ -46,6 +48,7 @@ PROC_FILES = frozenset(
         "sys/crypto/fips_enabled",
     )
 )
+INSIDE_PROC = "cannot be mounted because it is inside /proc"
 # Their superblocks can be shared with the host or with other containers: read-only is a
 # matter of the mount alone.
 SHARED_SUPERBLOCK = ("proc", "sysfs", "cgroup", "cgroup2", "mqueue", "devpts", "tmpfs")
@@ -107,6 +110,8 @@ def _bind(
             "SETATTR", slot, 0, 0, context.propagation, AT_RECURSIVE, NO_SLOT, at=at, note=note
         )
     _attributes(plan, slot, options, f"{at}/options", note)
+    if inside(destination) == "proc":
+        plan.add("CHECK_FS", slot, PROC_SUPER_MAGIC, at=f"{at}/destination", note=note)
     target = _target(plan, mount, context, at, note, KIND_LIKE, slot)
     plan.add("ATTACH", slot, target, at=at, note=note)
     _propagation(plan, slot, options, f"{at}/options", note)
@@ -128,6 +133,8 @@ def _filesystem(
 ) -> None:
     kind, destination = mount["type"], mount["destination"]
     note = f"{kind} on {destination}"
+    if inside(destination) == "proc" and kind != "proc":
+        raise OcirtError(f"{note}: {INSIDE_PROC}", at=f"{at}/destination")
     late = bool(options.set & RDONLY) and (kind == "tmpfs" or inside(destination) == "dev")
     slot = new_filesystem(
         plan,

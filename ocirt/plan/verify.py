@@ -63,7 +63,7 @@ def _operands(where: str, instruction: Instruction, defined: set[int]) -> None:
 def _effects(instruction: Instruction, defined: set[int]) -> None:
     name = instruction.op.name
     if name == "CLOSE" or name == "FSMOUNT":
-        defined.discard(instruction.values[0])  # type: ignore[arg-type]
+        defined.discard(instruction.values[0])
     elif name == "KEEP":
         defined.intersection_update(v for v in instruction.values if isinstance(v, int))
     for (_n, kind), value in zip(instruction.op.operands, instruction.values):

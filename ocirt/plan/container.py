@@ -1,0 +1,150 @@
+"""The program of ``create``: the whole config.json, in the order that the kernel needs."""
+
+from __future__ import annotations
+
+import errno
+
+from ocirt.host.constants import MOUNT_ATTR_RDONLY, PERSONALITY_DOMAINS
+from ocirt.plan import paths, process
+from ocirt.plan.devices import compile_devices
+from ocirt.plan.host_work import HOOKS, READY, TAG_HOST_ROOT
+from ocirt.plan.mounts import MountContext, compile_mounts, default_propagation
+from ocirt.plan.namespaces import Namespaces, compile_namespaces
+from ocirt.plan.ops import NO_SLOT
+from ocirt.plan.program import Plan
+from ocirt.plan.root import attach_root, change_root, make_root_readonly, switch_root
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from ocirt.cgroup.mounts import CgroupMount
+
+HOOK_KINDS = ("prestart", "createRuntime", "createContainer")
+
+
+class Request:
+    """What a create is asked for.
+
+    ``document``: a config.json that was found valid; ``bundle``: its absolute folder;
+    ``cgroup``: gives the parts of a mount of type cgroup (called only if there is one);
+    ``first_fd``: descriptors from this number on are not the container's;
+    ``keyring``, ``pivot``: false with --no-new-keyring, --no-pivot.
+    """
+
+    __slots__ = ("bundle", "cgroup", "document", "first_fd", "id", "keyring", "pivot")
+
+    def __init__(
+        self,
+        document: dict[str, Any],
+        bundle: str,
+        id: str,
+        cgroup: Callable[[], list[CgroupMount]],
+        first_fd: int = 3,
+        keyring: bool = True,
+        pivot: bool = True,
+    ) -> None:
+        self.document = document
+        self.bundle = bundle
+        self.id = id
+        self.cgroup = cgroup
+        self.first_fd = first_fd
+        self.keyring = keyring
+        self.pivot = pivot
+
+
+def compile_create(request: Request) -> Plan:
+    """The plan; raises OcirtError for what can't be done."""
+    plan = Plan()
+    document = request.document
+    linux = document.get("linux") or {}
+    namespaces = Namespaces(linux)
+    compile_namespaces(plan, namespaces)
+    if request.keyring:
+        join_keyring(plan, request.id)
+    process.open_procfs_for_labels(plan, document["process"], "/process")
+    if namespaces.has("mount"):
+        _file_system(plan, request, linux)
+    else:
+        _hooks(plan, document)
+        root = change_root(plan, document, request.bundle)
+        process.make_cwd(plan, document["process"], root)
+        compile_names(plan, document)
+        paths.compile_sysctl(plan, linux)
+    _process(plan, request, linux)
+    return plan
+
+
+def join_keyring(plan: Plan, id: str) -> None:
+    """A session keyring of its own: the caller's keys are not the container's."""
+    # ENOSYS: no keyrings in this kernel. EDQUOT is an error: sharing one would be a leak.
+    plan.add("KEYRING", f"_ses.{id}", at="", note="keyring", skip=(errno.ENOSYS,))
+
+
+def _file_system(plan: Plan, request: Request, linux: dict[str, Any]) -> None:
+    document = request.document
+    mounts = document.get("mounts") or []
+    label = linux.get("mountLabel") or ""
+    root = attach_root(plan, document, request.bundle)
+    cgroup = request.cgroup() if any(m.get("type") == "cgroup" for m in mounts) else []
+    propagation = default_propagation(linux.get("rootfsPropagation") or "")
+    context = MountContext(root, request.bundle, propagation, label, cgroup)
+    compile_mounts(plan, mounts, context)
+    compile_devices(plan, document, root)
+    process.make_cwd(plan, document["process"], root)
+    _hooks(plan, document)
+    switch_root(plan, document, root, request.pivot)
+    if document["process"].get("terminal"):
+        process.compile_terminal(plan, root, "/process", console=True)
+    make_root_readonly(plan, document, root)
+    for slot, at, note in context.readonly:
+        plan.add("SETATTR", slot, MOUNT_ATTR_RDONLY, 0, 0, 0, NO_SLOT, at=at, note=note)
+        plan.add("CLOSE", slot, at=at)
+    compile_names(plan, document)
+    paths.compile_sysctl(plan, linux)
+    paths.compile_readonly(plan, linux, root)
+    paths.compile_masked(plan, linux, root, label)
+
+
+def _hooks(plan: Plan, document: dict[str, Any]) -> None:
+    hooks = document.get("hooks") or {}
+    if not any(hooks.get(kind) for kind in HOOK_KINDS):
+        return
+    if hooks.get("createContainer"):
+        host = plan.slot("host root")
+        if not any(i.op.name == "OPEN_ROOT" for i in plan.instructions):
+            plan.add("OPEN_ROOT", host, at="/hooks/createContainer", note="hooks")
+        plan.add("SEND", host, TAG_HOST_ROOT, at="/hooks/createContainer", note="hooks")
+    plan.sync(HOOKS, "/hooks")
+
+
+def compile_names(plan: Plan, document: dict[str, Any]) -> None:
+    """hostname and domainname; the rules have seen to the uts namespace."""
+    if document.get("hostname"):
+        plan.add("HOSTNAME", document["hostname"], at="/hostname", note="host name")
+    if document.get("domainname"):
+        plan.add("DOMAINNAME", document["domainname"], at="/domainname", note="domain name")
+
+
+def compile_personality(plan: Plan, linux: dict[str, Any]) -> None:
+    """linux.personality: 32-bit programs see a 32-bit kernel."""
+    wanted = linux.get("personality")
+    if wanted:
+        domain = PERSONALITY_DOMAINS[wanted["domain"]]
+        at = "/linux/personality/domain"
+        plan.add("PERSONALITY", domain, at=at, note="personality")
+
+
+def _process(plan: Plan, request: Request, linux: dict[str, Any]) -> None:
+    wanted = request.document["process"]
+    compile_personality(plan, linux)
+    process.compile_settings(plan, wanted, "/process")
+    start = plan.pin("start", "fifo", "start", "")
+    report = plan.pin("report", "fifo", "report", "")
+    plan.sync(READY, "/process")
+    process.compile_labels(plan, wanted, "/process")
+    # From here on nothing of the host is open.
+    plan.add("KEEP", start, report, NO_SLOT, NO_SLOT, at="", note="start")
+    process.compile_credentials(plan, wanted, "/process")
+    process.compile_exec(plan, wanted, "/process", request.first_fd, (start, report))

@@ -1,0 +1,30 @@
+"""What the host does between the segments of a program: SYNC names and SEND tags.
+
+``ocirt.runtime`` does this work; this page is what both sides agree on.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ocirt.plan.program import Plan
+
+# SYNC names
+TIME_OFFSETS = "write the offsets of the time namespace"
+COPY_UP = "copy the folder's files into the new tmpfs"
+HOOKS = "run the hooks prestart, createRuntime and createContainer"
+READY = "set limits, save the state, write the pid file"
+
+# SEND tags
+TAG_MASTER = 1  # the terminal's master side
+TAG_HOST_ROOT = 2  # the root that createContainer hooks find their programs in
+TAG_COPY_FROM = 3
+TAG_COPY_TO = 4
+
+
+def copy_up(plan: Plan, source: int, mount: int, at: str) -> None:
+    """tmpcopyup: the new tmpfs ``mount`` starts with what the image has at ``source``."""
+    note = "tmpcopyup"
+    plan.add("SEND", source, TAG_COPY_FROM, at=at, note=note)
+    plan.add("SEND", mount, TAG_COPY_TO, at=at, note=note)
+    plan.sync(COPY_UP, at)

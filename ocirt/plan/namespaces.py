@@ -1,0 +1,67 @@
+"""linux.namespaces to clone flags and operations (config-linux.md, "Namespaces").
+
+Most new namespaces are flags of the clone3 that starts the machine. Three are not: the
+cgroup namespace (its root is the cgroup that the process is in when it is made, and on
+cgroup v1 the host moves it after the clone), the time namespace (its offsets must be
+written before anything runs in it) and with it the pid namespace.
+"""
+
+from __future__ import annotations
+
+from ocirt.host.constants import CLONE_NEWCGROUP, CLONE_NEWPID, CLONE_NEWTIME, NAMESPACE_FLAGS
+from ocirt.plan.host_work import TIME_OFFSETS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ocirt.plan.program import Plan
+
+
+class Namespaces:
+    """``new``: {type: pointer}; ``joined``: {type: (path, pointer)}."""
+
+    __slots__ = ("joined", "new")
+
+    def __init__(self, linux: dict[str, Any]) -> None:
+        self.new: dict[str, str] = {}
+        self.joined: dict[str, tuple[str, str]] = {}
+        for index, namespace in enumerate(linux.get("namespaces") or []):
+            at = f"/linux/namespaces/{index}"
+            if namespace.get("path"):
+                self.joined[namespace["type"]] = (namespace["path"], f"{at}/path")
+            else:
+                self.new[namespace["type"]] = at
+
+    def has(self, kind: str) -> bool:
+        """Is it the container's own, new or joined, and not that of ocirt?"""
+        return kind in self.new or kind in self.joined
+
+    def flags(self) -> int:
+        """CLONE_NEW* of every namespace that the container has."""
+        return sum(NAMESPACE_FLAGS[kind] for kind in (*self.new, *self.joined))
+
+
+def compile_namespaces(plan: Plan, namespaces: Namespaces) -> None:
+    """The container's namespaces; ends with the process as leader of its own session."""
+    forks = "time" in namespaces.new or "pid" in namespaces.joined
+    unshared = {"cgroup", "time"} | ({"pid"} if forks else set())
+    for kind in namespaces.new:
+        if kind not in unshared:
+            plan.clone_flags |= NAMESPACE_FLAGS[kind]
+    for kind, (path, at) in namespaces.joined.items():
+        slot = plan.pin(f"{kind} namespace", "namespace", path, at, kind)
+        plan.add("SETNS", slot, NAMESPACE_FLAGS[kind], at=at, note=f"{kind} namespace {path}")
+        plan.add("CLOSE", slot, at=at)
+    if "cgroup" in namespaces.new:
+        at = namespaces.new["cgroup"]
+        plan.add("UNSHARE", CLONE_NEWCGROUP, at=at, note="cgroup namespace")
+    if "time" in namespaces.new:
+        flags = CLONE_NEWTIME | (CLONE_NEWPID if "pid" in namespaces.new else 0)
+        plan.add("UNSHARE", flags, at=namespaces.new["time"], note="time namespace")
+        plan.sync(TIME_OFFSETS, "/linux/timeOffsets")
+    if forks:
+        plan.add("FORK", at="/linux/namespaces", note="pid and time namespaces")
+    plan.add("SETSID", at="", note="session")
+    if "network" in namespaces.new:
+        plan.add("LOOPBACK_UP", at=namespaces.new["network"], note="network namespace")

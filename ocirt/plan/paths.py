@@ -1,0 +1,97 @@
+"""linux.maskedPaths, linux.readonlyPaths and linux.sysctl."""
+
+from __future__ import annotations
+
+import errno
+
+from ocirt.host.constants import (
+    MOUNT_ATTR_NODEV,
+    MOUNT_ATTR_NOEXEC,
+    MOUNT_ATTR_NOSUID,
+    MOUNT_ATTR_RDONLY,
+)
+from ocirt.plan.mounts import inside
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ocirt.plan.program import Plan
+
+_SAFE = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC
+
+
+def open_procfs(plan: Plan, at: str) -> int:
+    """A procfs that is attached nowhere: what a container mounts over /proc can't redirect
+    what is written to it (CVE-2025-52881)."""
+    if "procfs" not in plan.slot_names:
+        fs = plan.slot("new file system")
+        plan.add("FSOPEN", "proc", fs, at=at, note="own procfs")
+        plan.add("FSMOUNT", fs, _SAFE, plan.slot("procfs"), at=at, note="own procfs")
+    return plan.slot("procfs")
+
+
+def sysctl_path(key: str) -> str:
+    """``net.ipv4.ip_forward`` and ``net/ipv4/conf/eth0.1/x`` to a path below /proc/sys.
+
+    As sysctl(8): whichever of "." and "/" comes first is the separator; the other one is
+    then a "/" or "." in a name.
+    """
+    slash, dot = key.find("/"), key.find(".")
+    if slash >= 0 and (dot < 0 or slash < dot):
+        return key
+    return key.translate({ord("."): "/", ord("/"): "."})
+
+
+def compile_sysctl(plan: Plan, linux: dict[str, Any]) -> None:
+    """One write for each key."""
+    from ocirt.errors import pointer
+
+    for key, value in (linux.get("sysctl") or {}).items():
+        at = pointer("linux", "sysctl", key)
+        path = "sys/" + sysctl_path(key)
+        plan.add("WRITE", open_procfs(plan, at), path, value.encode(), at=at, note=f"sysctl {key}")
+
+
+def compile_masked(plan: Plan, linux: dict[str, Any], root: int, label: str) -> None:
+    """A folder gets an empty tmpfs, a file /dev/null; what is missing needs nothing.
+
+    Both come from outside the container, never from its own /dev (CVE-2025-31133).
+    """
+    masked = linux.get("maskedPaths") or []
+    if not masked:
+        return
+    at = "/linux/maskedPaths"
+    null = plan.pin("null", "null", "/dev/null", at)
+    fs, empty = plan.slot("new file system"), plan.slot("empty folder")
+    plan.add("FSOPEN", "tmpfs", fs, at=at, note="mask for folders")
+    plan.add("FSCONFIG", fs, "nr_inodes", "1", at=at, note="mask for folders")
+    if label:
+        plan.add("FSCONFIG", fs, "context", label, at="/linux/mountLabel", note="mask for folders")
+    plan.add("FSMOUNT", fs, _SAFE | MOUNT_ATTR_RDONLY, empty, at=at, note="mask for folders")
+    for index, path in enumerate(masked):
+        plan.add(
+            "MASK",
+            root,
+            inside(path),
+            null,
+            empty,
+            at=f"{at}/{index}",
+            note=f"masked path {path}",
+            skip=(errno.ENOENT, errno.ENOTDIR),
+        )
+    plan.add("CLOSE", null, at=at)
+    plan.add("CLOSE", empty, at=at)
+
+
+def compile_readonly(plan: Plan, linux: dict[str, Any], root: int) -> None:
+    """Each path becomes a read-only mount of itself; what is missing needs nothing."""
+    for index, path in enumerate(linux.get("readonlyPaths") or []):
+        plan.add(
+            "READONLY",
+            root,
+            inside(path),
+            at=f"/linux/readonlyPaths/{index}",
+            note=f"read-only path {path}",
+            skip=(errno.ENOENT, errno.ENOTDIR),
+        )

@@ -1,0 +1,158 @@
+"""process to operations: terminal, user, capabilities, labels and the program itself.
+
+The same for a container's first process and for exec (config.md, "Process").
+"""
+
+from __future__ import annotations
+
+import posixpath
+
+from ocirt.host.constants import CAPABILITIES, PR_SET_NO_NEW_PRIVS, PR_SET_SECUREBITS
+from ocirt.plan.host_work import TAG_MASTER
+from ocirt.plan.mounts import inside
+from ocirt.plan.ops import KIND_DIR, KIND_FILE, NO_SLOT, TARGET_ORDINARY
+from ocirt.plan.paths import open_procfs
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ocirt.plan.program import Plan
+
+# What a program without a "/" is looked for in when its environment has no PATH.
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+# Capabilities stay as they are when the uid changes (capabilities(7)): chdir works as the
+# user on a root-squashing NFS and as root elsewhere, and the final set is chosen afterwards.
+SECBIT_NO_SETUID_FIXUP = 4
+
+
+def compile_terminal(plan: Plan, root: int, base: str, console: bool) -> None:
+    """A new terminal as stdin, stdout and stderr; ``console``: and as /dev/console."""
+    at, note = f"{base}/terminal", "terminal"
+    master, slave = plan.slot("terminal master"), plan.slot("terminal")
+    plan.add("PTY", root, master, slave, at=at, note=note)
+    if console:
+        # No link may lead it elsewhere (CVE-2025-52565, CVE-2026-88264).
+        target, copy = plan.slot("target"), plan.slot("console")
+        flags = TARGET_ORDINARY
+        plan.add("TARGET", root, "dev/console", KIND_FILE, NO_SLOT, flags, target, at=at, note=note)
+        plan.add("CLONE_TREE", slave, 0, copy, at=at, note=note)
+        plan.add("ATTACH", copy, target, at=at, note=note)
+        plan.add("CLOSE", copy, at=at)
+    plan.add("SEND", master, TAG_MASTER, at=at, note=note)
+    plan.add("CLOSE", master, at=at)
+    plan.add("STDIO", slave, at=at, note=note)
+    plan.add("CTTY", slave, at=at, note=note)
+    plan.add("CLOSE", slave, at=at)
+
+
+def make_cwd(plan: Plan, process: dict[str, Any], root: int) -> None:
+    """A working directory that the image lacks is made, as the peers do."""
+    path = inside(process["cwd"])
+    if path != ".":
+        slot = plan.slot("target")
+        at = "/process/cwd"
+        plan.add("TARGET", root, path, KIND_DIR, NO_SLOT, 0, slot, at=at, note="working directory")
+
+
+def compile_settings(plan: Plan, process: dict[str, Any], base: str) -> None:
+    """umask and no_new_privs."""
+    user = process.get("user") or {}
+    mask = user.get("umask")
+    at = f"{base}/user/umask"
+    plan.add("UMASK", 0o022 if mask is None else mask, at=at, note="umask")
+    if process.get("noNewPrivileges"):
+        at = f"{base}/noNewPrivileges"
+        plan.add("PRCTL", PR_SET_NO_NEW_PRIVS, 1, at=at, note="no new privileges")
+
+
+def open_procfs_for_labels(plan: Plan, process: dict[str, Any], base: str) -> None:
+    """The procfs that ``compile_labels`` writes to."""
+    for key in ("apparmorProfile", "selinuxLabel"):
+        if process.get(key):
+            open_procfs(plan, f"{base}/{key}")
+
+
+def compile_labels(plan: Plan, process: dict[str, Any], base: str) -> None:
+    """The label that the kernel gives to the next program (proc_pid_attr(5))."""
+    profile, label = process.get("apparmorProfile"), process.get("selinuxLabel")
+    if profile:
+        at, data = f"{base}/apparmorProfile", f"exec {profile}".encode()
+        proc = open_procfs(plan, at)
+        plan.add("WRITE", proc, "self/attr/apparmor/exec", data, at=at, note="AppArmor profile")
+    if label:
+        at = f"{base}/selinuxLabel"
+        proc = open_procfs(plan, at)
+        plan.add("WRITE", proc, "self/attr/exec", label.encode(), at=at, note="SELinux label")
+
+
+def compile_credentials(plan: Plan, process: dict[str, Any], base: str) -> None:
+    """User, groups, working directory and the five capability sets, in that order."""
+    user = process.get("user") or {}
+    uid, gid = user.get("uid") or 0, user.get("gid") or 0
+    groups = [group.to_bytes(4, "little") for group in user.get("additionalGids") or []]
+    sets = process.get("capabilities")
+    at, note = f"{base}/user", "user"
+    if sets is not None:
+        keep = capability_mask(sets.get("bounding"))
+        plan.add("BOUNDING", keep, at=f"{base}/capabilities/bounding", note="capabilities")
+    plan.add("PRCTL", PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP, at=at, note=note)
+    plan.add("OWN_STDIO", uid, at=f"{at}/uid", note=note)
+    plan.add("GROUPS", b"".join(groups), at=f"{at}/additionalGids", note=note)
+    plan.add("SETGID", gid, at=f"{at}/gid", note=note)
+    plan.add("SETUID", uid, at=f"{at}/uid", note=note)
+    plan.add("CHDIR", process["cwd"], at=f"{base}/cwd", note="working directory")
+    plan.add("PRCTL", PR_SET_SECUREBITS, 0, at=at, note=note)
+    _capabilities(plan, sets or {}, f"{base}/capabilities")
+
+
+def _capabilities(plan: Plan, sets: dict[str, Any], at: str) -> None:
+    note = "capabilities"
+    permitted = capability_mask(sets.get("permitted"))
+    inheritable = capability_mask(sets.get("inheritable"))
+    effective = capability_mask(sets.get("effective")) & permitted
+    plan.add("CAPSET", effective, permitted, inheritable, at=at, note=note)
+    # The kernel refuses ambient ones that are not both permitted and inheritable.
+    ambient = capability_mask(sets.get("ambient")) & permitted & inheritable
+    plan.add("AMBIENT", ambient, at=f"{at}/ambient", note=note)
+
+
+def capability_mask(names: list[str] | None) -> int:
+    """The bits of CAP_* names; the rules have warned of those that no kernel knows."""
+    mask = 0
+    for name in names or ():
+        if name in CAPABILITIES:
+            mask |= 1 << CAPABILITIES[name]
+    return mask
+
+
+def compile_exec(
+    plan: Plan, process: dict[str, Any], base: str, first_fd: int, park: tuple[int, int] | None
+) -> None:
+    """The program; ``park``: the slots (start, report) of a container that waits for start."""
+    args = process["args"]
+    environment = list(process.get("env") or [])
+    paths = candidates(args[0], environment)
+    at = f"{base}/args/0"
+    plan.add("FIND_EXEC", paths, at=at, note=f"program {args[0]}")
+    if park:
+        plan.add("PARK", *park, at="", note="start")
+    plan.add("EXEC", args, environment, first_fd, at=at, note=f"program {args[0]}")
+
+
+def candidates(program: str, environment: list[str]) -> list[str]:
+    """The paths that the program may be at, as execvp(3) tries them."""
+    if "/" in program:
+        return [program]
+    found = DEFAULT_PATH
+    for entry in environment:
+        if entry.startswith("PATH="):
+            found = entry[5:]
+    return [posixpath.join(folder or ".", program) for folder in found.split(":")]
+
+
+def environment_of(plan: Plan) -> list[str]:
+    """The program's environment: a list that the host may add to before the last segment."""
+    value = plan.instructions[-1].value("env")
+    assert isinstance(value, list)
+    return value

@@ -1,0 +1,97 @@
+"""root and linux.rootfsPropagation: how the root file system becomes "/".
+
+It is attached over the "/" of the new mount namespace. The process still has the old root,
+under it, until PIVOT: so absolute host paths work for createContainer hooks until then.
+"""
+
+from __future__ import annotations
+
+import posixpath
+
+from ocirt.errors import OcirtError
+from ocirt.host.constants import (
+    AT_RECURSIVE,
+    MOUNT_ATTR_RDONLY,
+    MS_PRIVATE,
+    MS_SHARED,
+    MS_SLAVE,
+    MS_UNBINDABLE,
+)
+from ocirt.plan.ops import NO_SLOT
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ocirt.plan.program import Plan
+
+_AT = "/root/path"
+_PROPAGATION = "/linux/rootfsPropagation"
+
+
+def root_path(document: dict[str, Any], bundle: str) -> str:
+    """The absolute host path of the root file system (config.md, "Root")."""
+    return posixpath.normpath(posixpath.join(bundle, document["root"]["path"]))
+
+
+def attach_root(plan: Plan, document: dict[str, Any], bundle: str) -> int:
+    """Puts the root file system over "/"; returns its slot."""
+    propagation = (document.get("linux") or {}).get("rootfsPropagation") or ""
+    root = plan.pin("root", "rootfs", root_path(document, bundle), _AT, recursive=True)
+    host = plan.slot("host root")
+    kind = MS_PRIVATE if propagation.endswith("private") else MS_SLAVE
+    plan.add("OPEN_ROOT", host, at=_AT, note="root")
+    # Nothing that is mounted here may reach the host. The host's own "/" is another mount:
+    # this is the namespace's copy.
+    plan.add("SETATTR", host, 0, 0, MS_SLAVE, AT_RECURSIVE, NO_SLOT, at=_PROPAGATION, note="root")
+    plan.add("SETATTR", root, 0, 0, kind, AT_RECURSIVE, NO_SLOT, at=_PROPAGATION, note="root")
+    plan.add("ATTACH", root, host, at=_AT, note="root")
+    return root
+
+
+def switch_root(plan: Plan, document: dict[str, Any], root: int, pivot: bool) -> None:
+    """Makes the root file system the root; the old one is gone after it.
+
+    ``pivot`` is false with --no-pivot, for hosts whose root is a ramfs: pivot_root(2) can't
+    leave that one.
+    """
+    plan.add("CLOSE", plan.slot("host root"), at="")
+    plan.add("PIVOT" if pivot else "CHROOT", root, at=_AT, note="root")
+    word = (document.get("linux") or {}).get("rootfsPropagation") or ""
+    kind = {"shared": MS_SHARED, "unbindable": MS_UNBINDABLE}.get(word.removeprefix("r"))
+    if word == "runbindable":
+        kind = MS_UNBINDABLE
+    if kind:
+        # Only now: until here a shared root would have handed every mount to its peers.
+        flags = AT_RECURSIVE if word.startswith("r") else 0
+        plan.add("SETATTR", root, 0, 0, kind, flags, NO_SLOT, at=_PROPAGATION, note="root")
+
+
+def make_root_readonly(plan: Plan, document: dict[str, Any], root: int) -> None:
+    """root.readonly, after everything that had to be made in it."""
+    if document["root"].get("readonly"):
+        at = "/root/readonly"
+        plan.add("SETATTR", root, MOUNT_ATTR_RDONLY, 0, 0, 0, NO_SLOT, at=at, note="root")
+
+
+def change_root(plan: Plan, document: dict[str, Any], bundle: str) -> int:
+    """A container in ocirt's own mount namespace: nothing can be mounted without the host
+    seeing it, so its root is changed and nothing else."""
+    linux = document.get("linux") or {}
+    for at, value in (
+        ("/mounts", document.get("mounts")),
+        ("/root/readonly", document["root"].get("readonly")),
+        ("/linux/maskedPaths", linux.get("maskedPaths")),
+        ("/linux/readonlyPaths", linux.get("readonlyPaths")),
+        ("/linux/rootfsPropagation", linux.get("rootfsPropagation")),
+        ("/process/terminal", document["process"].get("terminal")),
+    ):
+        if value:
+            raise OcirtError(
+                "needs a mount namespace of the container's own",
+                at=at,
+                hint='add {"type": "mount"} to linux.namespaces',
+            )
+    root = plan.pin("root", "folder", root_path(document, bundle), _AT)
+    plan.add("CHROOT", root, at=_AT, note="root")
+    return root
