@@ -237,11 +237,12 @@ def _table() -> dict[str, Op]:
             ("open", "open_tree", "mount_setattr", "move_mount"),
             "make {path} in {root} read-only",
         ),
-        # fchdir(root), pivot_root(".", "."), make "." rslave, umount2(".", MNT_DETACH), chdir("/")
+        # fchdir(root), pivot_root(".", "."), umount2(".", MNT_DETACH), chdir("/"). The old root
+        # was made a slave when it was opened: the umount stays in this namespace.
         (
             "PIVOT",
             (("root", SLOT),),
-            ("fchdir", "pivot_root", "propagation", "umount", "chdir"),
+            ("fchdir", "pivot_root", "umount", "chdir"),
             "make {root} the root, detach the old one",
         ),
         ("CHROOT", (("root", SLOT),), ("fchdir", "chroot", "chdir"), "change root to {root}"),

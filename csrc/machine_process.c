@@ -1,0 +1,355 @@
+/* Operations on the process itself: namespaces, terminal, credentials, and the program. */
+#include "machine.h"
+
+/* Linux has 41 capabilities today; the sets have room for 64. */
+enum { CAPABILITIES_MAX = 64 };
+
+long op_SETSID(struct machine *m, const u64 *v)
+{
+    (void)m, (void)v;
+    return sys(setsid);
+}
+
+long op_SETNS(struct machine *m, const u64 *v)
+{
+    return sys(setns, m->slot[v[0]], v[1]);
+}
+
+long op_UNSHARE(struct machine *m, const u64 *v)
+{
+    (void)m;
+    return sys(unshare, v[0]);
+}
+
+/* The child is a sibling and waits until this process, after its report, is gone: so the host
+ * never hears of the child's work before it knows the child. */
+long op_FORK(struct machine *m, const u64 *v)
+{
+    int pipe[2];
+    char byte;
+
+    (void)v;
+    long error = sys(pipe2, pipe, O_CLOEXEC);
+    if (error < 0)
+        return error;
+    long pid = sys(clone, CLONE_PARENT | SIGCHLD, 0, 0, 0, 0);
+    if (pid > 0) {
+        report(m, ISA_REPORT_FORKED, 0, 0, pid, -1);
+        leave(0);
+    }
+    sys(close, pipe[1]);
+    while (pid == 0 && sys(read, pipe[0], &byte, 1) == -EINTR)
+        ;
+    sys(close, pipe[0]);
+    return pid;
+}
+
+long op_PRCTL(struct machine *m, const u64 *v)
+{
+    (void)m;
+    return sys(prctl, v[0], v[1], 0, 0, 0);
+}
+
+long op_KEYRING(struct machine *m, const u64 *v)
+{
+    /* The kernel's own permissions for a new session keyring, and search for the user: the
+     * container's may be another one than its creator. */
+    const u32 permissions = 0x3f130000 | 0x00080000;
+    long serial = sys(keyctl, KEYCTL_JOIN_SESSION_KEYRING, string(m, v[0]), 0, 0, 0);
+
+    if (serial < 0)
+        return serial;
+    m->step = 1;
+    return sys(keyctl, KEYCTL_SETPERM, serial, permissions, 0, 0);
+}
+
+static size_t size_of(const char *text)
+{
+    size_t size = 0;
+
+    while (text[size])
+        size++;
+    return size;
+}
+
+long op_HOSTNAME(struct machine *m, const u64 *v)
+{
+    return sys(sethostname, string(m, v[0]), size_of(string(m, v[0])));
+}
+
+long op_DOMAINNAME(struct machine *m, const u64 *v)
+{
+    return sys(setdomainname, string(m, v[0]), size_of(string(m, v[0])));
+}
+
+long op_PERSONALITY(struct machine *m, const u64 *v)
+{
+    (void)m;
+    return sys(personality, v[0]);
+}
+
+long op_UMASK(struct machine *m, const u64 *v)
+{
+    (void)m;
+    sys(umask, v[0]);
+    return 0;
+}
+
+long op_LOOPBACK_UP(struct machine *m, const u64 *v)
+{
+    enum { AF_INET = 2, SOCK_DGRAM = 2, IFF_UP = 1, GET_FLAGS = 0x8913, SET_FLAGS = 0x8914 };
+    struct {
+        char name[16];
+        short flags;
+        char padding[22];
+    } request = {.name = "lo"};
+
+    (void)v;
+    long fd = sys(socket, AF_INET, SOCK_DGRAM | O_CLOEXEC, 0);
+    if (fd < 0)
+        return fd;
+    m->step = 1;
+    long error = sys(ioctl, fd, GET_FLAGS, &request);
+    if (error >= 0) {
+        m->step = 2;
+        request.flags = (short)(request.flags | IFF_UP);
+        error = sys(ioctl, fd, SET_FLAGS, &request);
+    }
+    sys(close, fd);
+    return error;
+}
+
+/* ---- terminal */
+
+static long verify_ptmx(int fd)
+{
+    struct statx status;
+    u64 type;
+    long error = fs_type(fd, &type);
+
+    if (error >= 0)
+        error = file_status(fd, &status);
+    if (error < 0)
+        return error;
+    bool right = type == DEVPTS_MAGIC && (status.stx_mode & 0170000) == 0020000 &&
+                 status.stx_rdev_major == TTYAUX_MAJOR && status.stx_rdev_minor == PTMX_MINOR;
+    return right ? 0 : -ENODEV;
+}
+
+long op_PTY(struct machine *m, const u64 *v)
+{
+    int unlock = 0;
+    u64 resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS;
+
+    m->detail = "/dev/pts/ptmx";
+    long master = open_beneath(m->slot[v[0]], "dev/pts/ptmx", O_RDWR | O_NOCTTY, 0, resolve);
+    if (master < 0)
+        return master;
+    m->step = 1;
+    long error = verify_ptmx((int)master);
+    if (error >= 0) {
+        m->step = 2;
+        error = sys(ioctl, master, TIOCSPTLCK, &unlock);
+    }
+    if (error >= 0) {
+        m->step = 3;
+        error = sys(ioctl, master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
+    }
+    if (error < 0) {
+        sys(close, master);
+        return error;
+    }
+    define(m, v[1], master);
+    return define(m, v[2], error);
+}
+
+long op_SEND(struct machine *m, const u64 *v)
+{
+    report(m, ISA_REPORT_FD, 0, 0, (s64)v[1], m->slot[v[0]]);
+    return 0;
+}
+
+long op_STDIO(struct machine *m, const u64 *v)
+{
+    long error = 0;
+
+    for (int fd = 0; fd <= 2 && error >= 0; fd++)
+        error = sys(dup3, m->slot[v[0]], fd, 0);
+    return error;
+}
+
+long op_CTTY(struct machine *m, const u64 *v)
+{
+    return sys(ioctl, m->slot[v[0]], TIOCSCTTY, 0);
+}
+
+long op_OWN_STDIO(struct machine *m, const u64 *v)
+{
+    struct statx status;
+
+    (void)m;
+    for (int fd = 0; fd <= 2; fd++) {
+        if (file_status(fd, &status) < 0)
+            continue; /* closed by the caller */
+        bool null = status.stx_rdev_major == 1 && status.stx_rdev_minor == 3;
+        if (null || status.stx_uid == v[0])
+            continue;
+        long error = sys(fchown, fd, v[0], -1);
+        if (error < 0 && error != -EPERM && error != -EROFS && error != -EINVAL)
+            return error;
+    }
+    return 0;
+}
+
+/* ---- credentials */
+
+long op_BOUNDING(struct machine *m, const u64 *v)
+{
+    (void)m;
+    for (int i = 0; i < CAPABILITIES_MAX; i++) {
+        if (v[0] >> i & 1)
+            continue;
+        long held = sys(prctl, PR_CAPBSET_READ, i, 0, 0, 0);
+        if (held == -EINVAL)
+            break; /* past the last one that the kernel knows */
+        if (held == 1)
+            held = sys(prctl, PR_CAPBSET_DROP, i, 0, 0, 0);
+        if (held < 0)
+            return held;
+    }
+    return 0;
+}
+
+long op_GROUPS(struct machine *m, const u64 *v)
+{
+    u64 offset = (u32)v[0], count = (v[0] >> 32) / 4;
+
+    return sys(setgroups, count, m->text + offset);
+}
+
+long op_SETGID(struct machine *m, const u64 *v)
+{
+    (void)m;
+    return sys(setresgid, v[0], v[0], v[0]);
+}
+
+long op_SETUID(struct machine *m, const u64 *v)
+{
+    (void)m;
+    return sys(setresuid, v[0], v[0], v[0]);
+}
+
+long op_CAPSET(struct machine *m, const u64 *v)
+{
+    struct __user_cap_header_struct head = {_LINUX_CAPABILITY_VERSION_3, 0};
+    struct __user_cap_data_struct data[2] = {
+        {(u32)v[0], (u32)v[1], (u32)v[2]},
+        {(u32)(v[0] >> 32), (u32)(v[1] >> 32), (u32)(v[2] >> 32)},
+    };
+
+    (void)m;
+    return sys(capset, &head, data);
+}
+
+long op_AMBIENT(struct machine *m, const u64 *v)
+{
+    long error = sys(prctl, PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+
+    m->step = 1;
+    for (int i = 0; i < CAPABILITIES_MAX && error >= 0; i++)
+        if (v[0] >> i & 1)
+            error = sys(prctl, PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, i, 0, 0);
+    return error;
+}
+
+/* ---- the program */
+
+static long can_execute(const char *path)
+{
+    struct statx status;
+    long error = sys(statx, AT_FDCWD, path, 0, STATX_TYPE, &status);
+
+    if (error < 0)
+        return error;
+    u32 type = status.stx_mode & 0170000U;
+    if (type != 0100000)
+        return type == 0040000 ? -EISDIR : -EACCES;
+    return sys(faccessat2, AT_FDCWD, path, 1 /* X_OK */, AT_EACCESS);
+}
+
+/* How much an errno says about why nothing could be executed. */
+static int weight(long error)
+{
+    switch (error) {
+    case -ENOENT:
+        return 0;
+    case -ENOTDIR:
+        return 1;
+    case -EISDIR:
+        return 2;
+    default:
+        return 3;
+    }
+}
+
+long op_FIND_EXEC(struct machine *m, const u64 *v)
+{
+    const u64 *list = (const u64 *)(const void *)(m->text + v[0]);
+    long worst = -ENOENT;
+
+    for (u64 i = 1; i <= list[0]; i++) {
+        const char *path = (const char *)(uintptr_t)list[i];
+        long error = can_execute(path);
+        if (error >= 0) {
+            m->program = path;
+            return 0;
+        }
+        if (!m->detail || weight(error) > weight(worst)) {
+            worst = error;
+            m->detail = path;
+        }
+    }
+    return worst;
+}
+
+long op_PARK(struct machine *m, const u64 *v)
+{
+    char byte;
+    long count;
+
+    report(m, ISA_REPORT_PARKED, 0, 0, 0, -1);
+    sys(close, m->control);
+    m->control = -1;
+    m->report = m->slot[v[1]];
+    do
+        count = sys(read, m->slot[v[0]], &byte, 1);
+    while (count == -EINTR);
+    if (count <= 0)
+        leave(1);
+    return 0;
+}
+
+static void default_signals(void)
+{
+    struct { /* sigaction of the kernel: handler, flags, restorer (x86), mask */
+        u64 words[4];
+    } action = {{0}};
+    u64 none = 0;
+
+    for (int i = 1; i <= SIGNALS; i++)
+        sys(rt_sigaction, i, &action, 0, sizeof(u64));
+    sys(rt_sigprocmask, 2 /* SIG_SETMASK */, &none, 0, sizeof none);
+}
+
+long op_EXEC(struct machine *m, const u64 *v)
+{
+    if (!m->program)
+        return -EINVAL;
+    m->detail = m->program;
+    long error = sys(close_range, v[2], ~0U, CLOSE_RANGE_CLOEXEC);
+    if (error < 0)
+        return error;
+    m->step = 1;
+    default_signals();
+    return sys(execve, m->program, m->text + v[0] + 8, m->text + v[1] + 8);
+}

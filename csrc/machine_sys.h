@@ -1,0 +1,111 @@
+/* System calls of the machine, without libc: the kernel's numbers, types and structures. */
+#ifndef MACHINE_SYS_H
+#define MACHINE_SYS_H
+
+#include <asm/ioctls.h>
+#include <asm/statfs.h>
+#include <asm/unistd.h>
+#include <linux/capability.h>
+#include <linux/errno.h>
+#include <linux/fcntl.h>
+#include <linux/keyctl.h>
+#include <linux/magic.h>
+#include <linux/mount.h>
+#include <linux/openat2.h>
+#include <linux/prctl.h>
+#include <linux/stat.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef uint8_t u8;
+typedef uint16_t u16;
+typedef uint32_t u32;
+typedef uint64_t u64;
+typedef int64_t s64;
+
+/* What the headers above lack, or have only in newer releases. */
+#define CLONE_PARENT 0x00008000UL
+#define SIGCHLD 17
+#define SIGNALS 64
+#define SOL_SOCKET 1
+#define SCM_RIGHTS 1
+#define MSG_TRUNC 0x20
+#define MSG_CTRUNC 0x08
+#define MSG_NOSIGNAL 0x4000
+#define MSG_CMSG_CLOEXEC 0x40000000
+#define MNT_DETACH 2
+#define MADV_DONTNEED 4
+#define CLOSE_RANGE_CLOEXEC 4U
+#define DEVPTS_MAGIC 0x1cd1
+#define TTYAUX_MAJOR 5
+#define PTMX_MINOR 2
+#ifndef __NR_fchmodat2
+#define __NR_fchmodat2 452 /* Linux 6.6 */
+#endif
+
+struct iovec {
+    void *base;
+    size_t size;
+};
+
+struct msghdr {
+    void *name;
+    int name_size;
+    struct iovec *parts;
+    size_t part_count;
+    void *control;
+    size_t control_size;
+    unsigned int flags;
+};
+
+struct cmsghdr {
+    size_t size;
+    int level;
+    int type;
+};
+
+static inline long sys6(long number, long a, long b, long c, long d, long e, long f)
+{
+#if defined(__x86_64__)
+    register long r10 __asm__("r10") = d;
+    register long r8 __asm__("r8") = e;
+    register long r9 __asm__("r9") = f;
+    long value;
+    __asm__ volatile("syscall"
+                     : "=a"(value)
+                     : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
+                     : "rcx", "r11", "memory");
+    return value;
+#elif defined(__aarch64__)
+    register long x8 __asm__("x8") = number;
+    register long x0 __asm__("x0") = a;
+    register long x1 __asm__("x1") = b;
+    register long x2 __asm__("x2") = c;
+    register long x3 __asm__("x3") = d;
+    register long x4 __asm__("x4") = e;
+    register long x5 __asm__("x5") = f;
+    __asm__ volatile("svc 0"
+                     : "+r"(x0)
+                     : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5)
+                     : "memory");
+    return x0;
+#else
+#error "ocirt runs on x86_64 and aarch64"
+#endif
+}
+
+/* sys(openat, a, b...): up to six arguments, numbers or pointers; the value or -errno. */
+#define SYS_A(x) ((long)(x))
+#define SYS_0(n) sys6(n, 0, 0, 0, 0, 0, 0)
+#define SYS_1(n, a) sys6(n, SYS_A(a), 0, 0, 0, 0, 0)
+#define SYS_2(n, a, b) sys6(n, SYS_A(a), SYS_A(b), 0, 0, 0, 0)
+#define SYS_3(n, a, b, c) sys6(n, SYS_A(a), SYS_A(b), SYS_A(c), 0, 0, 0)
+#define SYS_4(n, a, b, c, d) sys6(n, SYS_A(a), SYS_A(b), SYS_A(c), SYS_A(d), 0, 0)
+#define SYS_5(n, a, b, c, d, e) sys6(n, SYS_A(a), SYS_A(b), SYS_A(c), SYS_A(d), SYS_A(e), 0)
+#define SYS_PICK(_0, _1, _2, _3, _4, _5, NAME, ...) NAME
+#define sys(name, ...)                                                                             \
+    SYS_PICK(_ __VA_OPT__(, ) __VA_ARGS__, SYS_5, SYS_4, SYS_3, SYS_2, SYS_1, SYS_0)               \
+    (__NR_##name __VA_OPT__(, ) __VA_ARGS__)
+
+#endif

@@ -1,0 +1,192 @@
+"""One machine at work: start it, give it descriptors and segments, read its reports."""
+
+from __future__ import annotations
+
+import os
+
+from ocirt import log
+from ocirt.errors import KernelError
+from ocirt.host import kernel
+from ocirt.plan import ops
+from ocirt.plan.encode import encode_segment
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ocirt.plan.program import Instruction, Plan
+
+_REPORT_SIZE = ops.REPORT_HEADER + ops.REPORT_TEXT_MAX
+_SIGKILL = 9
+_P_PIDFD = 3
+_FDS_A_MESSAGE = 200
+
+
+class Session:
+    """A machine that was started for ``plan``.
+
+    ``pid`` and ``pidfd`` change where the plan forks; ``received``: the descriptors that it
+    sent, by their TAG_*; ``parked``: it waits for start and has closed the connection.
+    """
+
+    __slots__ = ("_control", "parked", "pid", "pidfd", "plan", "received")
+
+    def __init__(self, plan: Plan, cgroup_fd: int = -1, first_fd: int = 3) -> None:
+        """Starts the machine. Raises OSError."""
+        self.plan = plan
+        self.received: dict[int, int] = {}
+        self.parked = False
+        exe = kernel.machine_fd()
+        self._control, theirs = kernel.socketpair()
+        try:
+            self.pid, self.pidfd = kernel.spawn(
+                plan.clone_flags, cgroup_fd, exe, theirs, first_fd
+            )
+        except OSError as error:
+            os.close(self._control)
+            raise KernelError(
+                f"start a process in new namespaces: {error.strerror}",
+                at="/linux/namespaces",
+                errno=error.errno or 0,
+            ) from None
+        finally:
+            os.close(exe)
+            os.close(theirs)
+
+    def run(self, fds: dict[int, int], at_sync: dict[str, Callable[[], None]]) -> None:
+        """Runs the whole plan; ``fds``: descriptor of every pinned slot (they stay open here);
+        ``at_sync``: what to do at each SYNC name. Raises OcirtError; the machine lives on then
+        unless it was the machine that failed."""
+        self._send_slots(fds)
+        for first, instructions, name in self.plan.segments():
+            if instructions:
+                self._run_segment(first, instructions)
+            if name:
+                at_sync[name]()
+
+    def kill(self) -> None:
+        """Ends the process and reaps it, whatever became of it."""
+        try:
+            kernel.pidfd_send_signal(self.pidfd, _SIGKILL)
+        except OSError:
+            pass
+        self._reap()
+        self.close()
+
+    def close(self) -> None:
+        """Closes what this session holds; a machine that is not parked then ends."""
+        for fd in (self._control, self.pidfd, *self.received.values()):
+            if fd >= 0:
+                os.close(fd)
+        self._control = self.pidfd = -1
+        self.received.clear()
+
+    def _reap(self) -> int:
+        """The wait status of the process, 0 if it is not known."""
+        try:
+            return os.waitpid(self.pid, 0)[1]
+        except ChildProcessError:
+            return 0
+
+    def _send_slots(self, fds: dict[int, int]) -> None:
+        """Slots that follow one another go in one message."""
+        slots = sorted(fds)
+        while slots:
+            count = 1
+            while count < min(len(slots), _FDS_A_MESSAGE) and slots[count] == slots[0] + count:
+                count += 1
+            batch, slots = slots[:count], slots[count:]
+            self._send(ops.MSG_FDS, 0, batch[0], count, [fds[slot] for slot in batch])
+
+    def _send(self, kind: int, flags: int, a: int, b: int, fds: list[int] | None = None) -> None:
+        header = (
+            ops.MAGIC.to_bytes(4, "little")
+            + kind.to_bytes(2, "little")
+            + flags.to_bytes(2, "little")
+            + a.to_bytes(4, "little")
+            + b.to_bytes(4, "little")
+        )
+        kernel.send(self._control, header, fds or ())
+
+    def _run_segment(self, first: int, instructions: list[Instruction]) -> None:
+        data = encode_segment(instructions)
+        try:
+            flags = ops.FLAG_TRACE if log.debugging() else 0
+            self._send(ops.MSG_SEGMENT, flags, first, len(data))
+            for start in range(0, len(data), ops.CHUNK_MAX):
+                kernel.send(self._control, data[start : start + ops.CHUNK_MAX])
+        except BrokenPipeError:
+            pass  # it ended; the report or the wait status says why
+        while self._report():
+            pass
+
+    def _report(self) -> bool:
+        """Reads one report; false at the end of the segment."""
+        try:
+            data, fd = kernel.recv(self._control, _REPORT_SIZE)
+        except ConnectionResetError:
+            data, fd = b"", -1
+        if not data:
+            return self._ended()
+        kind, index, step, errno, value, text = decode_report(data)
+        if kind == ops.REPORT_FD:
+            self.received[value] = fd
+            return True
+        if fd >= 0:
+            os.close(fd)
+        if kind == ops.REPORT_FAILED:
+            from ocirt.plan.show import failure
+
+            raise failure(self.plan, index, step, errno, text)
+        if kind == ops.REPORT_FORKED:
+            self._follow(value)
+        elif kind == ops.REPORT_TRACE:
+            from ocirt.plan.show import describe
+
+            instruction = self.plan.instructions[index]
+            log.debug(f"{index:4} {describe(self.plan, instruction)}    # {instruction.at}")
+        elif kind == ops.REPORT_PARKED:
+            self.parked = True
+            return False
+        return kind != ops.REPORT_DONE
+
+    def _ended(self) -> bool:
+        """The connection is closed: the program runs, or the machine was killed."""
+        if self.plan.instructions[-1].op.name == "EXEC" and not _is_dead(self.pidfd):
+            return False
+        status = self._wait_without_reaping()
+        if status is None or os.WIFEXITED(status):
+            return False  # the program ran, and is over already
+        raise KernelError(f"the set-up process was killed by signal {os.WTERMSIG(status)}")
+
+    def _wait_without_reaping(self) -> int | None:
+        try:
+            info = os.waitid(_P_PIDFD, self.pidfd, os.WEXITED | os.WNOWAIT)
+        except ChildProcessError:
+            return None
+        if info is None:
+            return None
+        return info.si_status << 8 if info.si_code == os.CLD_EXITED else info.si_status
+
+    def _follow(self, child: int) -> None:
+        """The program goes on in ``child``, a sibling; the old process ends."""
+        old_pid, old_pidfd = self.pid, self.pidfd
+        self.pid, self.pidfd = child, kernel.pidfd_open(child)
+        os.close(old_pidfd)
+        os.waitpid(old_pid, 0)
+
+
+def _is_dead(pidfd: int) -> bool:
+    try:
+        kernel.pidfd_send_signal(pidfd, 0)
+    except ProcessLookupError:
+        return True
+    return os.waitid(_P_PIDFD, pidfd, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
+
+
+def decode_report(data: bytes) -> tuple[int, int, int, int, int, str]:
+    """(kind, operation, step, errno, value, text) of a report's bytes."""
+    numbers = [int.from_bytes(data[i : i + 4], "little") for i in range(0, 16, 4)]
+    value = int.from_bytes(data[16:24], "little", signed=True)
+    text = data[ops.REPORT_HEADER :].split(b"\0", 1)[0].decode(errors="replace")
+    return numbers[0], numbers[1], numbers[2], numbers[3], value, text
