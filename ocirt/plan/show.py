@@ -91,10 +91,11 @@ def _flags(op: str, name: str, value: int) -> str | None:
 
 
 def _operand(plan: Plan, instruction: Instruction, name: str, kind: int, value: Value) -> str:
-    if kind in (SLOT, SLOT_OPT, SLOT_OUT):
-        return "" if value == NO_SLOT else f"[{plan.slot_names[int(value)]}]"  # type: ignore[arg-type]
-    if kind == STR and isinstance(value, str):
+    if isinstance(value, str):
         return value
+    if kind in (SLOT, SLOT_OPT, SLOT_OUT):
+        assert isinstance(value, int)
+        return "" if value == NO_SLOT else f"[{plan.slot_names[value]}]"
     if kind == STRS:
         assert isinstance(value, list)
         return " ".join(value)

@@ -39,9 +39,7 @@ class Session:
         exe = kernel.machine_fd()
         self._control, theirs = kernel.socketpair()
         try:
-            self.pid, self.pidfd = kernel.spawn(
-                plan.clone_flags, cgroup_fd, exe, theirs, first_fd
-            )
+            self.pid, self.pidfd = kernel.spawn(plan.clone_flags, cgroup_fd, exe, theirs, first_fd)
         except OSError as error:
             os.close(self._control)
             raise KernelError(

@@ -1,0 +1,384 @@
+"""``create``: from a bundle to a container that waits for start.
+
+Every step leaves what the next verb, or ``delete`` after a crash, needs to know: the state
+with the cgroup's place is saved before the first cgroup is made, and the machine ends when
+this process does.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from ocirt import log
+from ocirt.cgroup.layout import Layout, detect
+from ocirt.cgroup.manager import Manager, plan_paths
+from ocirt.config.load import Config, load
+from ocirt.errors import OcirtError, StateError
+from ocirt.host.pins import open_pin
+from ocirt.plan.container import Request, compile_create
+from ocirt.plan.host_work import (
+    COPY_UP,
+    HOOKS,
+    READY,
+    TAG_COPY_FROM,
+    TAG_COPY_TO,
+    TAG_MASTER,
+    TIME_OFFSETS,
+)
+from ocirt.plan.process import environment_of
+from ocirt.plan.root import root_path
+from ocirt.plan.verify import verify
+from ocirt.runtime import schedule
+from ocirt.runtime.session import Session
+from ocirt.runtime.start import make_fifos
+from ocirt.runtime.status import process as process_status
+from ocirt.runtime.store import CONFIG, Container, State, Store
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+class Options:
+    """What the command line of create and run says.
+
+    ``keep_console``: the caller keeps the terminal's master side (run in the foreground).
+    """
+
+    __slots__ = (
+        "bundle",
+        "console_socket",
+        "keep_console",
+        "keyring",
+        "pid_file",
+        "pidfd_socket",
+        "pivot",
+        "preserve_fds",
+        "systemd_cgroup",
+    )
+
+    def __init__(self, bundle: str) -> None:
+        self.bundle = os.path.abspath(bundle)
+        self.console_socket = ""
+        self.pidfd_socket = ""
+        self.pid_file = ""
+        self.pivot = True
+        self.keyring = True
+        self.preserve_fds = 0
+        self.keep_console = False
+        self.systemd_cgroup = False
+
+
+class Created:
+    """A created container: ``session`` has its pid, pidfd and terminal."""
+
+    __slots__ = ("container", "session", "state")
+
+    def __init__(self, container: Container, state: State, session: Session) -> None:
+        self.container = container
+        self.state = state
+        self.session = session
+
+
+def create(store: Store, id: str, options: Options) -> Created:
+    """Creates container ``id``. Raises OcirtError, and leaves nothing behind then."""
+    config = load(options.bundle)
+    for warning in config.warnings:
+        log.warning(str(warning))
+    return _Create(config, store, id, options).run()
+
+
+class _Create:
+    """One create at work."""
+
+    __slots__ = (
+        "config",
+        "container",
+        "document",
+        "fds",
+        "hooked",
+        "layout",
+        "manager",
+        "options",
+        "plan",
+        "session",
+        "state",
+    )
+
+    def __init__(self, config: Config, store: Store, id: str, options: Options) -> None:
+        self.config = config
+        self.document = config.document
+        self.options = options
+        _check_console(self.document, options)
+        add_listen_fds(self.document["process"], options)
+        check_preserved(options.preserve_fds)
+        self.layout: Layout = detect()
+        path = (self.document.get("linux") or {}).get("cgroupsPath") or ""
+        self.manager: Manager = plan_paths(self.layout, path, id)
+        first_fd = 3 + options.preserve_fds
+        self.plan = compile_create(
+            Request(
+                self.document,
+                config.bundle,
+                id,
+                self._cgroup_mounts,
+                first_fd,
+                options.keyring,
+                options.pivot,
+            )
+        )
+        verify(self.plan)
+        self.session: Session | None = None
+        self.fds: dict[int, int] = {}
+        self.hooked = False
+        self.container = store.create(id)
+        self.state = self._new_state(id)
+
+    def _cgroup_mounts(self) -> list[Any]:
+        from ocirt.cgroup.mounts import cgroup_mounts
+
+        linux = self.document.get("linux") or {}
+        kinds = [n["type"] for n in linux.get("namespaces") or []]
+        return cgroup_mounts(self.layout, self.manager, "cgroup" in kinds)
+
+    def _new_state(self, id: str) -> State:
+        state = State(id)
+        state.creator = os.getpid()
+        state.creator_start = process_status(state.creator)[1]
+        state.bundle = self.config.bundle
+        state.rootfs = root_path(self.document, self.config.bundle)
+        state.annotations = self.document.get("annotations") or {}
+        state.oci_version = self.document["ociVersion"]
+        state.cgroup = self.manager.state()
+        state.keyring = self.options.keyring
+        state.systemd_cgroup = self.options.systemd_cgroup
+        return state
+
+    def run(self) -> Created:
+        try:
+            self.container.lock()
+            self.container.write_state(self.state)
+            self.container.write(CONFIG, self.config.raw)
+            self._open_pins()
+            self.manager.create()
+            session = self._start()
+            session.run(
+                self.fds,
+                {
+                    TIME_OFFSETS: self._time_offsets,
+                    COPY_UP: self._copy_up,
+                    HOOKS: self._hooks,
+                    READY: self._ready,
+                },
+            )
+            if not session.parked:
+                raise OcirtError("the set-up process ended too early")
+        except BaseException as error:
+            self._undo()
+            if isinstance(error, OSError):
+                raise OcirtError(f"create: {error}", errno=error.errno or 0) from None
+            raise
+        finally:
+            for fd in self.fds.values():
+                os.close(fd)
+        self.container.unlock()
+        return Created(self.container, self.state, session)
+
+    def _open_pins(self) -> None:
+        fifos = make_fifos(self.container)
+        for pin in self.plan.pins:
+            self.fds[pin.slot] = fifos[pin.path] if pin.kind == "fifo" else open_pin(pin)
+
+    def _start(self) -> Session:
+        cgroup = self.manager.open()
+        try:
+            session = self.session = Session(self.plan, cgroup, 3 + self.options.preserve_fds)
+        finally:
+            if cgroup >= 0:
+                os.close(cgroup)
+        self._remember(session)
+        if not self.manager.pure:
+            self.manager.join(session.pid)
+        return session
+
+    def _remember(self, session: Session) -> None:
+        self.state.pid = session.pid
+        self.state.pid_start = process_status(session.pid)[1]
+
+    # ---- what the host does at each SYNC
+
+    def _time_offsets(self) -> None:
+        assert self.session
+        offsets = (self.document["linux"].get("timeOffsets") or {}).items()
+        lines = [f"{c} {o.get('secs') or 0} {o.get('nanosecs') or 0}" for c, o in offsets]
+        if lines:
+            fd = os.open(f"/proc/{self.session.pid}/timens_offsets", os.O_WRONLY | os.O_CLOEXEC)
+            try:
+                os.write(fd, "\n".join(lines).encode())
+            except OSError as error:
+                text = f"offsets of the time namespace: {error.strerror}"
+                raise OcirtError(text, at="/linux/timeOffsets", errno=error.errno or 0) from None
+            finally:
+                os.close(fd)
+
+    def _copy_up(self) -> None:
+        from ocirt.runtime.copy_up import copy_up
+
+        assert self.session
+        received = self.session.received
+        source, target = received.pop(TAG_COPY_FROM), received.pop(TAG_COPY_TO)
+        try:
+            copy_up(source, target, "/mounts")
+        finally:
+            os.close(source)
+            os.close(target)
+
+    def _hooks(self) -> None:
+        from ocirt.runtime.hooks import run_hooks
+        from ocirt.runtime.spec_state import spec_state
+
+        assert self.session
+        self._remember(self.session)
+        self.container.write_state(self.state)
+        self.hooked = True
+        hooks = self.document["hooks"]
+        state = spec_state(self.state, "creating")
+        for kind in ("prestart", "createRuntime"):
+            run_hooks(hooks.get(kind) or [], kind, state)
+        if hooks.get("createContainer"):
+            from ocirt.runtime.container_hooks import run_create_container
+
+            run_create_container(hooks["createContainer"], self.session, self.document, state)
+
+    def _ready(self) -> None:
+        session = self.session
+        assert session
+        process = self.document["process"]
+        schedule.apply(session.pid, process, "/process")
+        add_home(environment_of(self.plan), process, f"/proc/{session.pid}/root")
+        if process.get("terminal"):
+            self._console(session)
+        self._remember(session)
+        self.state.created = now()
+        self.state.owner = owner()
+        self.container.write_state(self.state)
+        if self.options.pidfd_socket:
+            from ocirt.runtime.console import send_fd
+
+            send_fd(self.options.pidfd_socket, session.pidfd, "pidfd")
+        if self.options.pid_file:
+            from ocirt.runtime.pid_file import write_pid_file
+
+            write_pid_file(self.options.pid_file, session.pid)
+
+    def _console(self, session: Session) -> None:
+        from ocirt.runtime.console import send_fd, set_size
+
+        size = self.document["process"].get("consoleSize")
+        if size:
+            set_size(session.received[TAG_MASTER], size["width"], size["height"])
+        if not self.options.keep_console:
+            master = session.received.pop(TAG_MASTER)
+            send_fd(self.options.console_socket, master, "/dev/ptmx")
+            os.close(master)
+
+    def _undo(self) -> None:
+        """Nothing of a create that failed is left."""
+        for what in (self._undo_process, self.manager.destroy, self._undo_pid_file):
+            try:
+                what()
+            except (OSError, OcirtError) as error:
+                log.warning(f"clean up: {error}")
+        try:
+            self.container.remove()
+        except OSError as error:
+            log.warning(f"clean up: {error}")
+        if self.hooked and self.document["hooks"].get("poststop"):
+            from ocirt.runtime.hooks import run_lenient
+            from ocirt.runtime.spec_state import spec_state
+
+            state = spec_state(self.state, "stopped")
+            run_lenient(self.document["hooks"]["poststop"], "poststop", state)
+
+    def _undo_process(self) -> None:
+        if self.session:
+            self.session.kill()
+            self.manager.kill()
+
+    def _undo_pid_file(self) -> None:
+        if self.options.pid_file and self.state.created:
+            try:
+                os.unlink(self.options.pid_file)
+            except FileNotFoundError:
+                pass
+
+
+def _check_console(document: dict[str, Any], options: Options) -> None:
+    """Either side without the other is a mistake of the caller."""
+    terminal = document["process"].get("terminal")
+    if terminal and not options.console_socket and not options.keep_console:
+        raise OcirtError(
+            "cannot allocate tty if runtime will detach without setting console socket",
+            at="/process/terminal",
+            hint="--console-socket PATH, or ocirt run without --detach",
+        )
+    if options.console_socket and not terminal:
+        raise OcirtError("--console-socket is given, but no terminal is asked for", at="/process")
+
+
+def add_listen_fds(process: dict[str, Any], options: Any) -> None:
+    """Socket activation: LISTEN_FDS descriptors come before those of --preserve-fds
+    (sd_listen_fds(3), CONTRACT.md row 39)."""
+    text = os.environ.get("LISTEN_FDS", "")
+    if (
+        text.isdigit()
+        and int(text) > 0
+        and os.environ.get("LISTEN_PID") in (None, str(os.getpid()))
+    ):
+        options.preserve_fds += int(text)
+        process["env"] = [*(process.get("env") or []), f"LISTEN_FDS={text}", "LISTEN_PID=1"]
+
+
+def check_preserved(count: int) -> None:
+    """Every descriptor of --preserve-fds must have been handed to us by the caller: one that
+    is closed there could be one of our own by the time it is handed on."""
+    for fd in range(3, 3 + count):
+        try:
+            inherited = os.get_inheritable(fd)
+        except OSError:
+            inherited = False
+        if not inherited:
+            raise StateError(f"--preserve-fds {count}: descriptor {fd} is not open")
+
+
+def add_home(environment: list[str], process: dict[str, Any], root: str) -> None:
+    """HOME, where the config gives none: of the user's entry in the container's passwd."""
+    if any(entry.startswith("HOME=") for entry in environment):
+        return
+    from ocirt.host.users import home_of
+
+    fd = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        environment.append("HOME=" + home_of((process.get("user") or {}).get("uid") or 0, fd))
+    finally:
+        os.close(fd)
+
+
+def now() -> str:
+    """RFC 3339, in UTC, with nanoseconds."""
+    seconds, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{nanoseconds:09}Z"
+
+
+def owner() -> str:
+    """The name of the user that ocirt runs as, or its number."""
+    uid = os.geteuid()
+    if uid == 0:
+        return "root"
+    import pwd
+
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)

@@ -1,0 +1,100 @@
+"""create's last step and ``start``: two FIFOs in the state folder.
+
+start   the parked machine reads a byte from it, then becomes the program. It exists as long
+        as the container is created and not started.
+report  the machine writes here why it could not; its end, without a word, is success.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from ocirt.errors import KernelError, OcirtError, StateError
+from ocirt.runtime.session import decode_report
+from ocirt.runtime.status import status
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ocirt.runtime.store import Container, State
+
+START, REPORT = "start", "report"
+
+
+def make_fifos(container: Container) -> dict[str, int]:
+    """Makes both; their descriptors, open for reading and writing: the machine never sees an
+    end before a byte, and never waits for a reader."""
+    found = {}
+    for name in (START, REPORT):
+        os.mkfifo(name, 0o600, dir_fd=container.fd)
+        flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
+        found[name] = os.open(name, flags, dir_fd=container.fd)
+    return found
+
+
+def start(container: Container, state: State) -> None:
+    """Starts a created container. Raises OcirtError; what is left is for delete."""
+    now = status(container, state)
+    if now == "stopped":
+        raise StateError("cannot start a container that has stopped")
+    if now != "created":
+        raise StateError(f"cannot start a container that is {now}")
+    document = _config(container)
+    hooks = document.get("hooks") or {}
+    if hooks.get("startContainer"):
+        from ocirt.runtime.container_hooks import run_start_container
+
+        run_start_container(container, state, document)
+    _wake(container, document)
+    if hooks.get("poststart"):
+        from ocirt.runtime.hooks import run_lenient
+        from ocirt.runtime.spec_state import spec_state
+
+        run_lenient(hooks["poststart"], "poststart", spec_state(state, "running"))
+
+
+def _config(container: Container) -> dict[str, Any]:
+    from ocirt.json_text import loads
+    from ocirt.runtime.store import CONFIG
+
+    document = loads(container.read(CONFIG), "config.json")
+    assert isinstance(document, dict)
+    return document
+
+
+def _wake(container: Container, document: dict[str, Any]) -> None:
+    nowait = os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        report = os.open(REPORT, os.O_RDONLY | nowait, dir_fd=container.fd)
+        wake = os.open(START, os.O_WRONLY | nowait, dir_fd=container.fd)
+    except OSError as error:
+        text = "cannot start a container that has stopped"
+        raise StateError(text, errno=error.errno or 0) from None
+    os.set_blocking(report, True)
+    os.unlink(START, dir_fd=container.fd)
+    try:
+        os.write(wake, b"1")
+    except OSError as error:
+        raise KernelError(f"start: {error.strerror}", errno=error.errno or 0) from None
+    data = os.read(report, 4096)
+    os.close(report)
+    os.close(wake)
+    os.unlink(REPORT, dir_fd=container.fd)
+    if data:
+        raise exec_failure(data, document)
+
+
+def exec_failure(data: bytes, document: dict[str, Any]) -> OcirtError:
+    """The error that a parked machine reported: execve(2) failed."""
+    _kind, _op, _step, number, _value, path = decode_report(data)
+    program = document["process"]["args"][0]
+    text = f"program {program}: execve {path}: {os.strerror(number)}"
+    hint = ""
+    if number == errno.ENOEXEC:
+        hint = "is it a program for this machine, or a script without its #! line?"
+    elif number == errno.ENOENT:
+        hint = "it is there: its interpreter (dynamic loader, #! line) is missing"
+        text = f"program {program}: execve {path}: no such file or directory"
+    return KernelError(text, at="/process/args/0", errno=number, hint=hint)

@@ -1,0 +1,69 @@
+"""A container's status (runtime.md, "State"): from its state folder and its process."""
+
+from __future__ import annotations
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ocirt.runtime.store import Container, State
+
+
+def process(pid: int) -> tuple[str, int]:
+    """(state letter, start time in clock ticks since boot) of a process; ("", 0) if it is gone.
+
+    proc_pid_stat(5): the name of the program, in parentheses, may hold spaces and
+    parentheses of its own, so the fields are counted from the last one.
+    """
+    try:
+        fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return "", 0
+    try:
+        data = os.read(fd, 4096)
+    except OSError:
+        return "", 0
+    finally:
+        os.close(fd)
+    fields = data[data.rfind(b")") + 2 :].split()
+    return fields[0].decode(), int(fields[19])
+
+
+def is_alive(pid: int, start: int) -> bool:
+    """Does that very process run? A zombie does not."""
+    if pid <= 0:
+        return False
+    letter, started = process(pid)
+    return started == start and letter not in ("", "Z", "X", "x")
+
+
+def status(container: Container, state: State | None) -> str:
+    """creating, created, running or stopped.
+
+    A create that was cut short is stopped: what it left can be deleted.
+    """
+    if state is None:
+        return "creating" if _young(container) else "stopped"
+    if not state.pid:
+        return "creating" if is_alive(state.creator, state.creator_start) else "stopped"
+    if not is_alive(state.pid, state.pid_start):
+        return "stopped"
+    if not state.created:
+        return "creating"
+    try:
+        os.stat("start", dir_fd=container.fd, follow_symlinks=False)
+    except FileNotFoundError:
+        return "running"
+    return "created"
+
+
+def _young(container: Container) -> bool:
+    """Between mkdir and the first state.json the creator holds the lock."""
+    import fcntl
+
+    try:
+        fcntl.flock(container.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    fcntl.flock(container.fd, fcntl.LOCK_UN)
+    return False

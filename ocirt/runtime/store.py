@@ -1,0 +1,237 @@
+"""The state folder of every container: ``<root>/<id>/``, mode 0700.
+
+state.json     what later verbs need (class State), replaced atomically
+config.json    the bundle's, as it was when the container was created
+start, report  FIFOs of a created container (``ocirt.runtime.start``)
+
+A folder is claimed by mkdir(2), which only one process can win. The lock is flock(2) on the
+folder: the kernel drops it when a process dies.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from ocirt.errors import OcirtError, StateError
+from ocirt.json_text import dumps, loads
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_ID = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+.-")
+_ID_MAX = 1024
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+STATE, CONFIG = "state.json", "config.json"
+
+
+class State:
+    """What is remembered of a container; the attributes are the keys of state.json.
+
+    ``pid`` 0 until there is a process; ``pid_start``: its start time (field 22 of
+    /proc/PID/stat), so that a pid that was given again is not taken for it;
+    ``creator``, ``creator_start``: the same of the ``ocirt create``;
+    ``created``: RFC 3339; ``cgroup``: of ``ocirt.cgroup.manager``.
+    """
+
+    __slots__ = (
+        "annotations",
+        "bundle",
+        "cgroup",
+        "created",
+        "creator",
+        "creator_start",
+        "id",
+        "keyring",
+        "oci_version",
+        "owner",
+        "pid",
+        "pid_start",
+        "rootfs",
+        "systemd_cgroup",
+    )
+
+    def __init__(self, id: str) -> None:
+        self.id = id
+        self.pid = 0
+        self.pid_start = 0
+        self.creator = 0
+        self.creator_start = 0
+        self.bundle = ""
+        self.rootfs = ""
+        self.created = ""
+        self.owner = ""
+        self.oci_version = ""
+        self.annotations: dict[str, str] = {}
+        self.cgroup: dict[str, Any] = {}
+        self.keyring = True
+        self.systemd_cgroup = False
+
+    def to_json(self) -> str:
+        """The text of state.json."""
+        return dumps({name: getattr(self, name) for name in self.__slots__})
+
+    @classmethod
+    def from_json(cls, data: bytes, name: str) -> State:
+        """Raises OcirtError if it is no state.json."""
+        document = loads(data, name)
+        state = cls("")
+        if not isinstance(document, dict) or not isinstance(document.get("id"), str):
+            raise OcirtError("this is not the state of a container", at="", document=name)
+        for key in cls.__slots__:
+            if key in document:
+                setattr(state, key, document[key])
+        return state
+
+
+class Container:
+    """The folder of one container. ``fd`` is open until the process ends."""
+
+    __slots__ = ("fd", "folder", "id")
+
+    def __init__(self, id: str, folder: str, fd: int) -> None:
+        self.id = id
+        self.folder = folder
+        self.fd = fd
+
+    def lock(self) -> None:
+        """Waits until no other verb works on this container."""
+        import fcntl
+
+        fcntl.flock(self.fd, fcntl.LOCK_EX)
+
+    def unlock(self) -> None:
+        """Lets others go on."""
+        import fcntl
+
+        fcntl.flock(self.fd, fcntl.LOCK_UN)
+
+    def read(self, name: str) -> bytes:
+        """A file of the folder. Raises OSError."""
+        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.fd)
+        try:
+            parts = []
+            while part := os.read(fd, 1 << 20):
+                parts.append(part)
+            return b"".join(parts)
+        finally:
+            os.close(fd)
+
+    def write(self, name: str, data: bytes) -> None:
+        """Makes or replaces a file, whole or not at all. Raises OSError."""
+        new = f".{name}.new"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+        fd = os.open(new, flags, 0o600, dir_fd=self.fd)
+        try:
+            rest = memoryview(data)
+            while rest:
+                rest = rest[os.write(fd, rest) :]
+        finally:
+            os.close(fd)
+        os.rename(new, name, src_dir_fd=self.fd, dst_dir_fd=self.fd)
+
+    def read_state(self) -> State | None:
+        """None where a create was cut short before it had written any."""
+        try:
+            return State.from_json(self.read(STATE), os.path.join(self.folder, STATE))
+        except FileNotFoundError:
+            return None
+
+    def write_state(self, state: State) -> None:
+        """Replaces state.json. Raises OSError."""
+        self.write(STATE, state.to_json().encode())
+
+    def remove(self) -> None:
+        """Removes the folder; state.json goes last, so that a remove that was cut short can
+        be done again."""
+        names = os.listdir(self.fd)
+        for name in sorted(names, key=lambda name: name == STATE):
+            try:
+                os.unlink(name, dir_fd=self.fd)
+            except FileNotFoundError:
+                pass
+        try:
+            os.rmdir(self.folder)
+        except FileNotFoundError:
+            pass
+
+
+class Store:
+    """All containers below ``root`` (--root, by default /run/ocirt)."""
+
+    __slots__ = ("root",)
+
+    def __init__(self, root: str = "") -> None:
+        self.root = os.path.abspath(root) if root else default_root()
+
+    def create(self, id: str) -> Container:
+        """Claims ``id``. Raises StateError if it is taken or no id."""
+        check_id(id)
+        self._make_root()
+        folder = os.path.join(self.root, id)
+        try:
+            os.mkdir(folder, 0o700)
+        except FileExistsError:
+            text = f"container with given ID already exists: {id}"
+            raise StateError(text, hint="ocirt delete removes it once it has stopped") from None
+        except OSError as error:
+            raise StateError(f"make {folder}: {error.strerror}", errno=error.errno or 0) from None
+        return self._open(id, folder)
+
+    def open(self, id: str) -> Container:
+        """The container ``id``. Raises StateError if there is none."""
+        check_id(id)
+        return self._open(id, os.path.join(self.root, id))
+
+    def ids(self) -> list[str]:
+        """Of every container, sorted."""
+        try:
+            names = os.listdir(self.root)
+        except FileNotFoundError:
+            return []
+        return sorted(name for name in names if is_id(name))
+
+    def _open(self, id: str, folder: str) -> Container:
+        try:
+            fd = os.open(folder, _FOLDER)
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG):
+                raise StateError(f"container {id} does not exist", errno=errno.ENOENT) from None
+            raise StateError(f"open {folder}: {error.strerror}", errno=error.errno or 0) from None
+        if os.fstat(fd).st_uid not in (os.geteuid(), 0):
+            os.close(fd)
+            raise StateError(f"{folder} belongs to another user", errno=errno.EPERM)
+        return Container(id, folder, fd)
+
+    def _make_root(self) -> None:
+        try:
+            # Sticky, as the peers: what cleans $XDG_RUNTIME_DIR leaves it alone.
+            os.makedirs(self.root, exist_ok=True)
+            status = os.stat(self.root)
+            if status.st_uid == os.geteuid() and status.st_mode & 0o7777 not in (0o700, 0o1700):
+                if not os.listdir(self.root):
+                    os.chmod(self.root, 0o700 if os.geteuid() == 0 else 0o1700)
+        except OSError as error:
+            text = f"make the state folder {self.root}: {error.strerror}"
+            raise StateError(text, errno=error.errno or 0) from None
+
+
+def default_root() -> str:
+    """/run/ocirt, or $XDG_RUNTIME_DIR/ocirt for an ordinary user (CONTRACT.md row 5)."""
+    folder = os.environ.get("XDG_RUNTIME_DIR")
+    if os.geteuid() != 0 and folder:
+        return os.path.join(folder, "ocirt")
+    return "/run/ocirt"
+
+
+def is_id(id: str) -> bool:
+    """Row 40 of CONTRACT.md."""
+    return 0 < len(id) <= _ID_MAX and id not in (".", "..") and _ID.issuperset(id)
+
+
+def check_id(id: str) -> None:
+    """Raises StateError unless ``id`` is one."""
+    if not is_id(id):
+        hint = "letters, digits, _ + . and -"
+        raise StateError(f"invalid container ID format: {id!r}", hint=hint)
