@@ -23,7 +23,6 @@ class _Context:
     strict = True
     object_hook = None
     object_pairs_hook = None
-    parse_float = float
     parse_int = int
 
     def __init__(self) -> None:
@@ -33,42 +32,58 @@ class _Context:
         """NaN and Infinity are not JSON (RFC 8259)."""
         raise ValueError(f"{name} is not JSON")
 
+    def parse_float(self, digits: str) -> float:
+        """1e999 would become Infinity."""
+        value = float(digits)
+        if value in (float("inf"), float("-inf")):
+            raise ValueError(f"{digits} is out of range")
+        return value
+
 
 _scan = _json.make_scanner(_Context())  # type: ignore[arg-type]
 
 
 def loads(data: bytes | str, name: str) -> Any:
-    """The value of a JSON document; ``name`` is what its errors call it. Raises OcirtError."""
-    try:
-        text = data.decode("utf-8") if isinstance(data, bytes) else data
-    except UnicodeDecodeError as error:
-        raise _error(name, f"not UTF-8 at byte {error.start}") from None
+    """The value of a JSON document; ``name`` is what its errors call it. Raises OcirtError.
+
+    Of members with the same name the last one counts, as with the peers.
+    """
+    text = _decode(data, name) if isinstance(data, bytes) else data
     start = _skip(text, 0)
     try:
         value, end = _scan_document(text, start)
     except StopIteration as stop:
-        where = _place(text, stop.value)
-        raise _error(name, f"{where}: a JSON value is expected here") from None
+        what = "a value is expected here"
+        if text.startswith("\ufeff"):
+            what = "a byte order mark is not JSON"
+        raise _error(name, f"{_place(text, stop.value)}: {what}") from None
     except RecursionError:
         raise _error(name, "nested too deeply") from None
-    except ValueError as error:
-        place = getattr(error, "pos", None)
-        what = getattr(error, "msg", str(error))
-        raise _error(
-            name, f"{_place(text, place)}: {what}" if place is not None else what
-        ) from None
+    except ValueError as error:  # JSONDecodeError, or a number that Python refuses
+        place, what = getattr(error, "pos", None), getattr(error, "msg", str(error))
+        if place is not None:
+            what = f"{_place(text, place)}: {what[:1].lower()}{what[1:]}"
+        raise _error(name, what) from None
     end = _skip(text, end)
     if end != len(text):
         raise _error(name, f"{_place(text, end)}: extra data after the document")
     return value
 
 
+def _decode(data: bytes, name: str) -> str:
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        before = data[: error.start].decode("utf-8")
+        raise _error(name, f"{_place(before, len(before))}: not UTF-8") from None
+
+
 def _scan_document(text: str, start: int) -> Any:
     try:
         return _scan(text, start)
     except SystemError:
-        # _json raises json.JSONDecodeError, but only if somebody has imported json. The
-        # document is refused anyway: now there is time for that.
+        # _json raises json.JSONDecodeError, but (until Python 3.13) only if somebody has
+        # imported json. The document is refused anyway: now there is time for that.
         import json.decoder  # noqa: F401
 
         return _scan(text, start)
@@ -90,7 +105,10 @@ def _error(name: str, what: str) -> OcirtError:
 
 
 def dumps(value: Any, indent: int | None = None) -> str:
-    """JSON of dicts, lists, strings, numbers, booleans and None, in ASCII."""
+    """JSON of dicts, lists, strings, numbers, booleans and None, in ASCII.
+
+    Lone surrogates are escaped, so that the text can be encoded whatever is in it.
+    """
     return "".join(_write(value, indent, 0))
 
 

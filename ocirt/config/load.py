@@ -1,0 +1,104 @@
+"""config.json to a Config: read, validated against the schema and the rules, or refused with
+everything that is wrong with it."""
+
+from __future__ import annotations
+
+import os
+
+from ocirt.errors import ConfigError, OcirtError
+from ocirt.json_text import loads
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_SIZE_MAX = 16 << 20
+
+
+class Config:
+    """A valid config.json.
+
+    ``document``: its value, without members that are null (callers written in Go emit them
+    for what is absent); ``raw``: its bytes; ``warnings``: what is passed over;
+    ``bundle``: the absolute path of its folder.
+    """
+
+    __slots__ = ("bundle", "document", "raw", "warnings")
+
+    def __init__(
+        self, document: dict[str, Any], raw: bytes, bundle: str, warnings: list[OcirtError]
+    ) -> None:
+        self.document = document
+        self.raw = raw
+        self.bundle = bundle
+        self.warnings = warnings
+
+
+def load(bundle: str) -> Config:
+    """The config.json of a bundle. Raises OcirtError, ConfigError for its content."""
+    return parse(read(bundle), bundle)
+
+
+def read(bundle: str) -> bytes:
+    """The bytes of a bundle's config.json. Raises OcirtError."""
+    path = os.path.join(bundle, "config.json")
+    try:
+        with open(path, "rb") as file:
+            data = file.read(_SIZE_MAX + 1)
+    except OSError as error:
+        hint = "ocirt spec makes one" if isinstance(error, FileNotFoundError) else ""
+        text = f"{path}: {(error.strerror or '').lower()}"
+        raise OcirtError(text, errno=error.errno or 0, hint=hint) from None
+    if len(data) > _SIZE_MAX:
+        raise OcirtError(f"{path}: over {_SIZE_MAX >> 20} MiB")
+    return data
+
+
+def parse(data: bytes, bundle: str) -> Config:
+    """The Config of a document. Raises ConfigError with every problem."""
+    document, problems, warnings = examine(data)
+    if problems:
+        raise ConfigError(problems)
+    return Config(document, data, bundle, warnings)
+
+
+def examine(data: bytes) -> tuple[dict[str, Any], list[OcirtError], list[OcirtError]]:
+    """(document, problems, warnings) of a config.json's bytes."""
+    from ocirt.config import rules, schema, unsupported
+
+    try:
+        document = without_nulls(loads(data, "config.json"))
+    except OcirtError as error:
+        return {}, [error], []
+    problems = schema.validate(document)
+    warnings: list[OcirtError] = []
+    if not problems:  # the rules read the document: they trust its shape
+        rules.check(document, problems, warnings)
+        unsupported.check(document, problems, warnings)
+    return document, problems, warnings
+
+
+def load_process(data: bytes, name: str) -> dict[str, Any]:
+    """A process object in a document of its own (exec --process). Raises ConfigError; its
+    pointers start at the process."""
+    from ocirt.config import process_rules, schema
+
+    process = without_nulls(loads(data, name))
+    problems = schema.validate_process(process)
+    if not problems:
+        process_rules.check(process, "", problems, [])
+    if problems:
+        for problem in problems:
+            problem.document = name
+        raise ConfigError(problems)
+    assert isinstance(process, dict)
+    return process
+
+
+def without_nulls(value: Any) -> Any:
+    """The same document without object members that are null."""
+    if isinstance(value, dict):
+        return {key: without_nulls(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list):
+        return [without_nulls(item) for item in value]
+    return value
