@@ -1,0 +1,197 @@
+"""Every verb and option of the command line: what the parser (``ocirt.cli``), ``help``, the bash
+completion and the manual pages are made from.
+
+Each verb NAME has a module ``ocirt.commands.NAME`` with ``run(options: Options) -> int``, which
+is imported only when that verb runs.
+"""
+
+from __future__ import annotations
+
+
+class Option:
+    """``value``: what help calls the value, "" for a switch. ``N`` is a number from 0 on (the
+    default is 0); ``a|b|c`` are the only words allowed, the first is the default; any other
+    is text, "" by default. ``many``: may be repeated, the values are a list."""
+
+    __slots__ = ("help", "many", "name", "short", "value")
+
+    def __init__(self, name: str, short: str, value: str, help: str, *, many: bool = False) -> None:
+        self.name = name
+        self.short = short
+        self.value = value
+        self.help = help
+        self.many = many
+
+    @property
+    def attribute(self) -> str:
+        """Its name in ``Options``."""
+        return self.name.replace("-", "_")
+
+    def default(self) -> str | int | bool | list[str]:
+        """The value where the option is not given."""
+        if self.many:
+            return []
+        if not self.value:
+            return False
+        if self.value == "N":
+            return 0
+        return self.value.partition("|")[0] if "|" in self.value else ""
+
+
+class Verb:
+    """``arguments``: as in a usage line, ``ID [SIGNAL]``; brackets are what may be left out,
+    ``...`` any number. ``command``: options end at the first argument, because what follows it
+    is somebody else's command line. ``failure``: the exit status of a failure. ``hot``: its
+    start-up time counts (tests/unit/test_hot_path_imports.py)."""
+
+    __slots__ = ("arguments", "command", "failure", "hot", "name", "options", "summary")
+
+    def __init__(
+        self,
+        name: str,
+        summary: str,
+        arguments: str,
+        options: tuple[Option, ...] = (),
+        *,
+        hot: bool = False,
+        command: bool = False,
+        failure: int = 1,
+    ) -> None:
+        self.name = name
+        self.summary = summary
+        self.arguments = arguments
+        self.options = options
+        self.hot = hot
+        self.command = command
+        self.failure = failure
+
+    def usage(self) -> str:
+        """``ocirt kill [OPTION...] ID [SIGNAL]``"""
+        words = ["ocirt", self.name, "[OPTION...]", self.arguments]
+        return " ".join(word for word in words if word)
+
+
+HELP = Option("help", "h", "", "show this text")
+
+GLOBALS = (
+    Option("root", "", "FOLDER", "where the state of containers is kept"),
+    Option("debug", "", "", "say what is being done"),
+    Option("log", "", "FILE", "append errors and warnings to FILE as well"),
+    Option("log-format", "", "text|json", "format of the lines of --log"),
+    Option("systemd-cgroup", "", "", "ask systemd for the container's cgroup"),
+    Option("rootless", "", "auto|true|false", "run without privileges of the host's root"),
+    Option("cgroup-manager", "", "cgroupfs|systemd|disabled", "who makes the container's cgroup"),
+    Option("version", "v", "", "show the version"),
+    HELP,
+)
+
+_BUNDLE = Option("bundle", "b", "FOLDER", "the bundle's folder (default: the current one)")
+_PID_FILE = Option("pid-file", "", "FILE", "write the pid of the process to FILE")
+_SOCKETS = (
+    Option("console-socket", "", "SOCKET", "send the terminal's master side to a unix socket"),
+    Option("pidfd-socket", "", "SOCKET", "send a pidfd of the process to a unix socket"),
+)
+_PRESERVE = Option(
+    "preserve-fds", "", "N", "hand N more open descriptors on, from 3 (LISTEN_FDS come first)"
+)
+_CREATE = (
+    _BUNDLE,
+    _PID_FILE,
+    *_SOCKETS,
+    Option("no-pivot", "", "", "change the root without pivot_root (root on a ramdisk)"),
+    Option("no-new-keyring", "", "", "keep the caller's session keyring"),
+    _PRESERVE,
+)
+_DETACH = Option("detach", "d", "", "don't wait for the process")
+_FORMAT = Option("format", "", "text|json", "output format")
+
+_ALL = (
+    Verb("create", "make a container from a bundle; start runs it", "ID", _CREATE, hot=True),
+    Verb("start", "run the process of a created container", "ID", hot=True),
+    Verb("state", "print the state of a container as JSON", "ID", hot=True),
+    Verb(
+        "kill",
+        "send a signal to a container's first process (default: TERM)",
+        "ID [SIGNAL]",
+        (Option("all", "a", "", "send it to every process of the container"),),
+        hot=True,
+    ),
+    Verb(
+        "delete",
+        "remove containers that have stopped, or were never started",
+        "ID...",
+        (Option("force", "f", "", "kill what still runs; a missing container is no error"),),
+        hot=True,
+    ),
+    Verb(
+        "run",
+        "create and start a container, wait for its end and delete it",
+        "ID",
+        (
+            *_CREATE,
+            _DETACH,
+            Option("keep", "", "", "don't delete it when it ends"),
+            Option("no-subreaper", "", "", "let init adopt what the container leaves behind"),
+        ),
+        hot=True,
+    ),
+    Verb(
+        "exec",
+        "run one more process in a container",
+        "ID [COMMAND ARGUMENT...]",
+        (
+            Option("process", "p", "FILE", "the process, as JSON, instead of COMMAND"),
+            _DETACH,
+            Option("tty", "t", "", "give it a terminal"),
+            _PID_FILE,
+            *_SOCKETS,
+            _PRESERVE,
+            Option("cwd", "", "FOLDER", "its working directory, in the container"),
+            Option("env", "e", "NAME=VALUE", "set an environment variable", many=True),
+            Option("user", "u", "UID[:GID]", "its user and group"),
+            Option("additional-gids", "g", "GID", "one more group", many=True),
+            Option("process-label", "", "LABEL", "its SELinux label"),
+            Option("apparmor", "", "PROFILE", "its AppArmor profile"),
+            Option("no-new-privs", "", "", "it can't gain privileges"),
+            Option("cap", "c", "NAME", "one more capability", many=True),
+            Option("cgroup", "", "PATH", "a cgroup below the container's", many=True),
+            Option("ignore-paused", "", "", "in a paused container too"),
+        ),
+        hot=True,
+        command=True,
+        failure=255,
+    ),
+    Verb(
+        "list",
+        "list the containers",
+        "",
+        (
+            Option("format", "f", "table|json", "output format"),
+            Option("quiet", "q", "", "ids only"),
+        ),
+    ),
+    Verb(
+        "check",
+        "report everything that is wrong with a bundle",
+        "[BUNDLE]",
+        (_FORMAT,),
+    ),
+    Verb(
+        "plan",
+        "print what create would ask of the kernel, without doing any of it",
+        "[BUNDLE]",
+        (_FORMAT, Option("show-env", "", "", "show the values of environment variables")),
+    ),
+    Verb(
+        "spec",
+        "write a config.json to start from",
+        "",
+        (_BUNDLE, Option("rootless", "", "", "one that needs no privileges")),
+    ),
+    Verb("features", "print what this runtime can do as JSON", ""),
+    Verb("version", "print the version", ""),
+    Verb("completion", "print a completion script for bash", ""),
+    Verb("help", "explain a command", "[COMMAND]"),
+)
+
+VERBS = {verb.name: verb for verb in _ALL}
