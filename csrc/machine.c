@@ -1,12 +1,12 @@
 /* The machine's life: start, messages from the host, one operation after another. */
 #include "machine.h"
 
-#define SIZE_OF_LINE 8
+#define PAGE_MAX 65536 /* the largest page of aarch64 */
 enum { DROP_OVER = 32 << 10 };
 
 static struct machine machine;
 /* Only the pages that a segment fills are ever there. */
-static u8 segment[ISA_SEGMENT_MAX] __attribute__((aligned(SIZE_OF_LINE)));
+static u8 segment[ISA_SEGMENT_MAX] __attribute__((aligned(PAGE_MAX)));
 
 #define ENTRY(name, ...) [OP_##name] = op_##name,
 static operation *const operations[OP_COUNT] = {ISA_OPS(ENTRY)};
@@ -31,22 +31,22 @@ void leave(int status)
         sys(exit_group, status);
 }
 
-static size_t length(const char *text, size_t most)
+static long report_parked(struct machine *m, const struct iovec parts[2], int fd)
 {
-    size_t size = 0;
-
-    while (text && size < most && text[size])
-        size++;
-    return size;
+    if (m->slot[m->report] < 0 || fd >= 0)
+        return -ENOTCONN;
+    /* A pipe: fewer than PIPE_BUF bytes are written at once. */
+    return sys(writev, m->slot[m->report], parts, 2);
 }
 
 /* fd: goes along with the report, -1 for none. */
-void report(struct machine *m, u32 kind, u32 op, int error, s64 value, int fd)
+long report(struct machine *m, u32 kind, int error, s64 value, int fd)
 {
-    struct header head = {kind, op, m->step, error, value};
+    size_t size = m->detail ? text_length(m->detail) : 0;
+    struct header head = {kind, m->op, m->step, error, value};
     struct iovec parts[] = {
         {&head, sizeof head},
-        {(void *)(uintptr_t)m->detail, length(m->detail, ISA_REPORT_TEXT_MAX)},
+        {(void *)(uintptr_t)m->detail, size < ISA_REPORT_TEXT_MAX ? size : ISA_REPORT_TEXT_MAX},
     };
     struct {
         struct cmsghdr head;
@@ -55,10 +55,8 @@ void report(struct machine *m, u32 kind, u32 op, int error, s64 value, int fd)
     struct msghdr message = {.parts = parts, .part_count = 2};
     long sent;
 
-    if (m->report >= 0) { /* a pipe: fewer than PIPE_BUF bytes are written at once */
-        sys(writev, m->report, parts, 2);
-        return;
-    }
+    if (m->report != ISA_NO_SLOT)
+        return report_parked(m, parts, fd);
     if (fd >= 0) {
         message.control = &control;
         message.control_size = sizeof control;
@@ -66,14 +64,15 @@ void report(struct machine *m, u32 kind, u32 op, int error, s64 value, int fd)
     do
         sent = sys(sendmsg, m->control, &message, MSG_NOSIGNAL);
     while (sent == -EINTR);
+    return sent;
 }
 
 /* Reports what is wrong with a message, and ends. */
-__attribute__((noreturn)) static void refuse(struct machine *m, u32 op, const char *what)
+__attribute__((noreturn)) static void refuse(struct machine *m, const char *what)
 {
     m->step = 0;
     m->detail = what;
-    report(m, ISA_REPORT_FAILED, op, EINVAL, 0, -1);
+    report(m, ISA_REPORT_FAILED, EINVAL, 0, -1);
     leave(1);
 }
 
@@ -91,7 +90,7 @@ static size_t receive(struct machine *m, void *data, size_t size, void *control,
     if (count <= 0) /* the host is gone: so is this container */
         leave(1);
     if (message.flags & (MSG_TRUNC | MSG_CTRUNC))
-        refuse(m, 0, "a message is too long");
+        refuse(m, "a message is too long");
     *room = message.control_size;
     return (size_t)count;
 }
@@ -106,7 +105,7 @@ static void fill_slots(struct machine *m, const struct message *message, const u
     if (message->b > ISA_FDS_MAX || message->a > ISA_SLOTS || message->b > ISA_SLOTS - message->a ||
         head.level != SOL_SOCKET || head.type != SCM_RIGHTS ||
         head.size != sizeof head + message->b * sizeof(int) || head.size > size)
-        refuse(m, 0, "descriptors do not fit the message");
+        refuse(m, "descriptors do not fit the message");
     for (u32 i = 0; i < message->b; i++) {
         int fd;
         __builtin_memcpy(&fd, control + sizeof head + i * sizeof fd, sizeof fd);
@@ -117,16 +116,15 @@ static void fill_slots(struct machine *m, const struct message *message, const u
 static void receive_segment(struct machine *m, u32 size)
 {
     static u32 last;
-    size_t none;
 
     if (size > sizeof segment)
-        refuse(m, 0, "a segment is too long");
+        refuse(m, "a segment is too long");
     if (last > DROP_OVER) /* a parked container keeps what it needs to start, and no more */
-        sys(madvise, segment, sizeof segment & ~4095UL, MADV_DONTNEED);
+        sys(madvise, segment, sizeof segment, MADV_DONTNEED);
     last = size;
     for (u32 done = 0; done < size;) {
         u32 left = size - done;
-        none = 0;
+        size_t none = 0;
         done += (u32)receive(m, segment + done, left < ISA_CHUNK_MAX ? left : ISA_CHUNK_MAX, NULL,
                              &none);
     }
@@ -144,34 +142,44 @@ static bool slots_defined(struct machine *m, const struct record *record)
     return true;
 }
 
+/* Runs one operation: 0, or -errno. */
+static long run_operation(struct machine *m, const struct record *record, bool trace)
+{
+    m->step = 0;
+    m->detail = NULL;
+    if (trace && m->report == ISA_NO_SLOT)
+        report(m, ISA_REPORT_TRACE, 0, 0, -1);
+    if (!slots_defined(m, record))
+        return -EBADF;
+    return operations[record->code](m, record->operand);
+}
+
 static void run_segment(struct machine *m, u32 first, u32 size, bool trace)
 {
     u32 count;
 
+    m->op = first;
     if (!verify_segment(segment, size, &count))
-        refuse(m, first, "the segment is malformed");
+        refuse(m, "the segment is malformed");
     const struct record *records = (const struct record *)(void *)(segment + 8);
     m->text = (const char *)(records + count);
     m->program = NULL;
     for (u32 i = 0; i < count; i++) {
         const struct record *record = records + i;
-        m->step = 0;
-        m->detail = NULL;
-        if (trace && m->report < 0)
-            report(m, ISA_REPORT_TRACE, first + i, 0, 0, -1);
-        long error = slots_defined(m, record) ? operations[record->code](m, record->operand) : -EBADF;
+        m->op = first + i;
+        long error = run_operation(m, record, trace);
         if (error >= 0)
             continue;
-        if (-error == record->skip[0] || -error == record->skip[1]) {
-            i += record->over;
-            continue;
+        if (-error != record->skip[0] && -error != record->skip[1]) {
+            report(m, ISA_REPORT_FAILED, (int)-error, 0, -1);
+            leave(1);
         }
-        report(m, ISA_REPORT_FAILED, first + i, (int)-error, 0, -1);
-        leave(1);
+        i += record->over;
     }
+    m->op = first + count;
     m->step = 0;
     m->detail = NULL;
-    report(m, ISA_REPORT_DONE, first + count, 0, 0, -1);
+    report(m, ISA_REPORT_DONE, 0, 0, -1);
 }
 
 static void serve(struct machine *m)
@@ -183,16 +191,31 @@ static void serve(struct machine *m)
         size_t room = sizeof control;
         if (receive(m, &message, sizeof message, control, &room) != sizeof message ||
             message.magic != ISA_MAGIC)
-            refuse(m, 0, "this is no message");
+            refuse(m, "this is no message");
         if (message.type == ISA_MSG_FDS) {
             fill_slots(m, &message, control, room);
+        } else if (room) {
+            refuse(m, "descriptors do not fit the message");
         } else if (message.type == ISA_MSG_SEGMENT) {
             receive_segment(m, message.b);
             run_segment(m, message.a, message.b, message.flags & ISA_FLAG_TRACE);
         } else {
-            refuse(m, 0, "this message is unknown");
+            refuse(m, "this message is unknown");
         }
     }
+}
+
+/* Numbers below the connection's are the container's. Where the caller left one of them closed,
+ * none of the machine's own may take its place; this one is gone after execve. */
+static void occupy_low_numbers(int control)
+{
+    enum { AF_UNIX = 1, SOCK_DGRAM = 2 };
+    long fd;
+
+    do
+        fd = sys(socket, AF_UNIX, SOCK_DGRAM | O_CLOEXEC, 0);
+    while (fd >= 0 && fd < control);
+    sys(close, fd);
 }
 
 /* argv[1]: the number of the connection to the host. */
@@ -210,22 +233,29 @@ static int start(long argc, char **argv)
     }
     for (int i = 0; i < (int)ISA_SLOTS; i++)
         m->slot[i] = -1;
-    m->report = -1;
+    m->report = ISA_NO_SLOT;
     m->control = control;
     /* Nobody in the container may trace this or read its descriptors (CVE-2016-9962). */
     sys(prctl, PR_SET_DUMPABLE, 0, 0, 0, 0);
     sys(fcntl, control, F_SETFD, 1 /* FD_CLOEXEC: its end is the sign of a successful exec */);
     sys(umask, 0); /* modes are those of the plan */
+    occupy_low_numbers(control);
     serve(m);
     return 0;
 }
 
 #ifdef MACHINE_HOSTED
-/* With libc, for the sanitizers. Their own report goes to stderr and the status tells. */
+/* With libc, for the sanitizers: what they find goes to stderr, and the status is 99. */
 const char *__asan_default_options(void);
 const char *__asan_default_options(void)
 {
-    return "detect_leaks=0:exitcode=99:handle_segv=1";
+    return "detect_leaks=0:exitcode=99";
+}
+
+const char *__ubsan_default_options(void);
+const char *__ubsan_default_options(void)
+{
+    return "exitcode=99:print_stacktrace=1";
 }
 
 int main(int argc, char **argv)

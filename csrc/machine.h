@@ -16,8 +16,9 @@ struct record {
 
 struct machine {
     int control;          /* the connection to the host; -1 once parked */
-    int report;           /* where a parked machine reports: a slot, -1 before */
-    u32 step;             /* of the operation that runs: an index into its steps */
+    u64 report;           /* the slot that a parked machine reports to, ISA_NO_SLOT before */
+    u32 op;               /* the operation that runs: its index in the plan */
+    u32 step;             /* what it is doing: an index into its steps */
     const char *detail;   /* text of the report if it fails: a path, a log of the kernel */
     const char *program;  /* what FIND_EXEC found */
     const char *text;     /* of the segment */
@@ -33,7 +34,7 @@ typedef long operation(struct machine *m, const u64 *v);
 ISA_OPS(DECLARE_OPERATION)
 
 /* machine.c */
-void report(struct machine *m, u32 kind, u32 op, int error, s64 value, int fd);
+long report(struct machine *m, u32 kind, int error, s64 value, int fd);
 __attribute__((noreturn)) void leave(int status);
 
 /* machine_verify.c: false if the segment is not well formed. Turns lists into pointers. */
@@ -44,6 +45,23 @@ bool verify_segment(u8 *segment, size_t size, u32 *count);
 long open_beneath(int dir, const char *path, u64 flags, u64 mode, u64 resolve);
 long file_status(int fd, struct statx *status);
 long fs_type(int fd, u64 *type);
+
+/* Types of a file in its mode. */
+#define S_TYPE 0170000U
+#define S_DIR 0040000U
+#define S_CHR 0020000U
+#define S_BLK 0060000U
+#define S_REG 0100000U
+#define S_LNK 0120000U
+
+static inline size_t text_length(const char *text)
+{
+    size_t size = 0;
+
+    while (text[size])
+        size++;
+    return size;
+}
 
 static inline const char *string(struct machine *m, u64 operand)
 {

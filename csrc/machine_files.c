@@ -5,12 +5,6 @@
 enum { PATH_MAX = 4096, NAME_MAX = 255, LINKS_MAX = 16, RACES_MAX = 32 };
 /* No descriptor and no -errno: the path to walk is another one now. */
 #define CHANGED (-4096L)
-#define S_TYPE 0170000U
-#define S_DIR 0040000U
-#define S_CHR 0020000U
-#define S_BLK 0060000U
-#define S_REG 0100000U
-#define S_LNK 0120000U
 #define INSIDE (RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
 #define BELOW (RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS)
 
@@ -63,23 +57,18 @@ struct walk {
     char link[PATH_MAX];
 };
 
-static size_t text_length(const char *text)
-{
-    size_t size = 0;
-
-    while (text[size])
-        size++;
-    return size;
-}
-
-/* The link at path[start..end) leads nowhere: put what it says in its place. */
+/* What path[start..end) names was not there to be opened, but it is there to be made: a link
+ * that leads nowhere, so put what it says in its place; or another process just made or removed
+ * it, so look again. */
 static long follow_link(struct walk *w, int dir, const char *name, size_t start, size_t end)
 {
     long size = sys(readlinkat, dir, name, w->link, sizeof w->link);
     size_t rest = text_length(w->path + end) + 1;
 
+    if (size == -EINVAL || size == -ENOENT)
+        return CHANGED;
     if (size <= 0)
-        return size == -EINVAL ? -ENOENT : size ? size : -ENOENT;
+        return size ? size : -ENOENT;
     if (w->link[0] == '/')
         start = 0;
     if (start + (size_t)size + rest > sizeof w->path)
@@ -124,9 +113,7 @@ static long open_or_make(struct machine *m, struct walk *w, int dir, size_t star
         name[i] = w->path[start + i];
     name[size] = 0;
     fd = make_one(m, dir, name, rest || w->kind == ISA_KIND_DIR);
-    if (fd != CHANGED)
-        return fd;
-    return w->resolve & RESOLVE_NO_SYMLINKS ? -ELOOP : follow_link(w, dir, name, start, end);
+    return fd == CHANGED ? follow_link(w, dir, name, start, end) : fd;
 }
 
 /* Walks the path from the root and makes what is missing: the descriptor of its end, or CHANGED
@@ -176,18 +163,19 @@ static long verify_target(struct machine *m, int fd, u32 kind, u64 flags)
 
     m->step = 4;
     long error = file_status(fd, &status);
+    if (error >= 0)
+        error = fs_type(fd, &type);
     if (error < 0)
         return error;
-    bool folder = (status.stx_mode & S_TYPE) == S_DIR;
-    if (folder != (kind == ISA_KIND_DIR))
-        return folder ? -EISDIR : -ENOTDIR;
     /* A link that was swapped in between the lookups is no mount point. */
     if ((status.stx_mode & S_TYPE) == S_LNK)
         return -ELOOP;
-    if (!(flags & ISA_TARGET_NO_PROC))
+    if (flags & ISA_TARGET_NO_PROC && type == PROC_SUPER_MAGIC)
+        return -EXDEV;
+    bool folder = (status.stx_mode & S_TYPE) == S_DIR;
+    if (flags & ISA_TARGET_NO_CREATE || folder == (kind == ISA_KIND_DIR))
         return 0;
-    error = fs_type(fd, &type);
-    return error < 0 ? error : type == PROC_SUPER_MAGIC ? -EXDEV : 0;
+    return folder ? -EISDIR : -ENOTDIR;
 }
 
 long op_TARGET(struct machine *m, const u64 *v)
@@ -198,6 +186,8 @@ long op_TARGET(struct machine *m, const u64 *v)
     u64 resolve = INSIDE | (v[4] & ISA_TARGET_ORDINARY ? RESOLVE_NO_SYMLINKS : 0);
     struct statx status;
 
+    if (v[2] > ISA_KIND_LIKE)
+        return -EINVAL;
     if (kind == ISA_KIND_LIKE) {
         long error = v[3] == ISA_NO_SLOT ? -EINVAL : file_status(m->slot[v[3]], &status);
         if (error < 0)
@@ -210,7 +200,7 @@ long op_TARGET(struct machine *m, const u64 *v)
         fd = make_target(m, root, path, kind, resolve);
     if (fd < 0)
         return fd;
-    long error = v[4] & ISA_TARGET_NO_CREATE ? 0 : verify_target(m, (int)fd, kind, v[4]);
+    long error = verify_target(m, (int)fd, kind, v[4]);
     if (error < 0) {
         sys(close, fd);
         return error;
@@ -269,19 +259,17 @@ static long own_node(struct machine *m, int fd, const struct statx *status, cons
     return error;
 }
 
-long op_MKNOD(struct machine *m, const u64 *v)
+static long make_node(struct machine *m, const u64 *v)
 {
     int dir = m->slot[v[0]];
-    const char *name = m->detail = string(m, v[1]);
     struct statx status;
 
-    if (!is_one_name(name))
-        return -EINVAL;
-    long error = sys(mknodat, dir, name, v[2], v[3]);
+    m->step = 0;
+    long error = sys(mknodat, dir, m->detail, v[2], v[3]);
     if (error < 0 && error != -EEXIST)
         return error;
     m->step = 1;
-    long fd = open_beneath(dir, name, O_PATH | O_NOFOLLOW, 0, BELOW);
+    long fd = open_beneath(dir, m->detail, O_PATH | O_NOFOLLOW, 0, BELOW);
     if (fd < 0)
         return fd;
     m->step = 2;
@@ -290,6 +278,20 @@ long op_MKNOD(struct machine *m, const u64 *v)
         error = same_node(&status, v[2], v[3]) ? own_node(m, (int)fd, &status, v) : -EEXIST;
     sys(close, fd);
     return error;
+}
+
+long op_MKNOD(struct machine *m, const u64 *v)
+{
+    m->detail = string(m, v[1]);
+    if (!is_one_name(m->detail))
+        return -EINVAL;
+    long error = make_node(m, v);
+    if (error != -ENOSYS)
+        return error;
+    /* Before Linux 6.6 the mode behind an O_PATH descriptor can't be changed, but a node that
+     * is made anew has the right one. */
+    error = sys(unlinkat, m->slot[v[0]], m->detail, 0);
+    return error < 0 ? error : make_node(m, v);
 }
 
 long op_SYMLINK(struct machine *m, const u64 *v)

@@ -135,7 +135,7 @@ long op_MASK(struct machine *m, const u64 *v)
     m->step = 1;
     long error = file_status((int)fd, &status);
     if (error >= 0) {
-        bool folder = (status.stx_mode & 0170000) == 0040000;
+        bool folder = (status.stx_mode & S_TYPE) == S_DIR;
         error = attach(m, folder ? v[3] : v[2], (int)fd, 2);
     }
     sys(close, fd);

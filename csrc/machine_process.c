@@ -34,7 +34,7 @@ long op_FORK(struct machine *m, const u64 *v)
         return error;
     long pid = sys(clone, CLONE_PARENT | SIGCHLD, 0, 0, 0, 0);
     if (pid > 0) {
-        report(m, ISA_REPORT_FORKED, 0, 0, pid, -1);
+        report(m, ISA_REPORT_FORKED, 0, pid, -1);
         leave(0);
     }
     sys(close, pipe[1]);
@@ -63,23 +63,14 @@ long op_KEYRING(struct machine *m, const u64 *v)
     return sys(keyctl, KEYCTL_SETPERM, serial, permissions, 0, 0);
 }
 
-static size_t size_of(const char *text)
-{
-    size_t size = 0;
-
-    while (text[size])
-        size++;
-    return size;
-}
-
 long op_HOSTNAME(struct machine *m, const u64 *v)
 {
-    return sys(sethostname, string(m, v[0]), size_of(string(m, v[0])));
+    return sys(sethostname, string(m, v[0]), text_length(string(m, v[0])));
 }
 
 long op_DOMAINNAME(struct machine *m, const u64 *v)
 {
-    return sys(setdomainname, string(m, v[0]), size_of(string(m, v[0])));
+    return sys(setdomainname, string(m, v[0]), text_length(string(m, v[0])));
 }
 
 long op_PERSONALITY(struct machine *m, const u64 *v)
@@ -131,7 +122,7 @@ static long verify_ptmx(int fd)
         error = file_status(fd, &status);
     if (error < 0)
         return error;
-    bool right = type == DEVPTS_MAGIC && (status.stx_mode & 0170000) == 0020000 &&
+    bool right = type == DEVPTS_MAGIC && (status.stx_mode & S_TYPE) == S_CHR &&
                  status.stx_rdev_major == TTYAUX_MAJOR && status.stx_rdev_minor == PTMX_MINOR;
     return right ? 0 : -ENODEV;
 }
@@ -165,8 +156,7 @@ long op_PTY(struct machine *m, const u64 *v)
 
 long op_SEND(struct machine *m, const u64 *v)
 {
-    report(m, ISA_REPORT_FD, 0, 0, (s64)v[1], m->slot[v[0]]);
-    return 0;
+    return report(m, ISA_REPORT_FD, 0, (s64)v[1], m->slot[v[0]]);
 }
 
 long op_STDIO(struct machine *m, const u64 *v)
@@ -191,11 +181,13 @@ long op_OWN_STDIO(struct machine *m, const u64 *v)
     for (int fd = 0; fd <= 2; fd++) {
         if (file_status(fd, &status) < 0)
             continue; /* closed by the caller */
-        bool null = status.stx_rdev_major == 1 && status.stx_rdev_minor == 3;
+        bool null = (status.stx_mode & S_TYPE) == S_CHR && status.stx_rdev_major == 1 &&
+                    status.stx_rdev_minor == 3;
         if (null || status.stx_uid == v[0])
             continue;
         long error = sys(fchown, fd, v[0], -1);
-        if (error < 0 && error != -EPERM && error != -EROFS && error != -EINVAL)
+        /* EBADF: an O_PATH descriptor */
+        if (error < 0 && error != -EPERM && error != -EROFS && error != -EINVAL && error != -EBADF)
             return error;
     }
     return 0;
@@ -222,9 +214,9 @@ long op_BOUNDING(struct machine *m, const u64 *v)
 
 long op_GROUPS(struct machine *m, const u64 *v)
 {
-    u64 offset = (u32)v[0], count = (v[0] >> 32) / 4;
+    u64 offset = (u32)v[0], size = v[0] >> 32;
 
-    return sys(setgroups, count, m->text + offset);
+    return size % 4 ? -EINVAL : sys(setgroups, size / 4, m->text + offset);
 }
 
 long op_SETGID(struct machine *m, const u64 *v)
@@ -236,7 +228,12 @@ long op_SETGID(struct machine *m, const u64 *v)
 long op_SETUID(struct machine *m, const u64 *v)
 {
     (void)m;
-    return sys(setresuid, v[0], v[0], v[0]);
+    long error = sys(setresuid, v[0], v[0], v[0]);
+
+    /* A new user puts the sysctl fs.suid_dumpable in force: the container's own processes of
+     * this user could trace the machine. */
+    sys(prctl, PR_SET_DUMPABLE, 0, 0, 0, 0);
+    return error;
 }
 
 long op_CAPSET(struct machine *m, const u64 *v)
@@ -271,9 +268,9 @@ static long can_execute(const char *path)
 
     if (error < 0)
         return error;
-    u32 type = status.stx_mode & 0170000U;
-    if (type != 0100000)
-        return type == 0040000 ? -EISDIR : -EACCES;
+    u32 type = status.stx_mode & S_TYPE;
+    if (type != S_REG)
+        return type == S_DIR ? -EISDIR : -EACCES;
     return sys(faccessat2, AT_FDCWD, path, 1 /* X_OK */, AT_EACCESS);
 }
 
@@ -294,11 +291,11 @@ static int weight(long error)
 
 long op_FIND_EXEC(struct machine *m, const u64 *v)
 {
-    const u64 *list = (const u64 *)(const void *)(m->text + v[0]);
+    const u64 *list = (const u64 *)(const void *)(m->text + v[0] + 8);
     long worst = -ENOENT;
 
-    for (u64 i = 1; i <= list[0]; i++) {
-        const char *path = (const char *)(uintptr_t)list[i];
+    for (; *list; list++) {
+        const char *path = (const char *)(uintptr_t)*list;
         long error = can_execute(path);
         if (error >= 0) {
             m->program = path;
@@ -317,10 +314,10 @@ long op_PARK(struct machine *m, const u64 *v)
     char byte;
     long count;
 
-    report(m, ISA_REPORT_PARKED, 0, 0, 0, -1);
+    report(m, ISA_REPORT_PARKED, 0, 0, -1);
     sys(close, m->control);
     m->control = -1;
-    m->report = m->slot[v[1]];
+    m->report = v[1];
     do
         count = sys(read, m->slot[v[0]], &byte, 1);
     while (count == -EINTR);

@@ -10,7 +10,8 @@ struct text {
 };
 
 /* A list becomes an array of pointers that ends with NULL, for execve. A list that is used
- * twice is refused: its second check finds pointers where offsets should be. */
+ * twice is refused: its second check finds pointers where offsets should be. Lists that overlap
+ * otherwise may change one another's count, so nothing but the NULL says where one ends. */
 static bool verify_list(struct text text, u64 offset)
 {
     if (offset % 8 || offset > text.size || text.size - offset < 16)
