@@ -88,7 +88,8 @@ def _choose(globals: Options, words: list[str]) -> Verb:
 def _run(verb: Verb, globals: Options, words: list[str]) -> int:
     if globals.version:
         words = []
-    options, options.arguments = parse((*verb.options, HELP), words, command=verb.command)
+    options, arguments = parse((*verb.options, HELP), words, command=verb.command)
+    options.arguments = arguments
     options.globals = globals
     if options.help:
         options.arguments = [verb.name]

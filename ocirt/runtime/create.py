@@ -160,8 +160,8 @@ class _Create:
             self.container.lock()
             self.container.write_state(self.state)
             self.container.write(CONFIG, self.config.raw)
+            self.manager.create()  # first: its folders may be bind sources
             self._open_pins()
-            self.manager.create()
             session = self._start()
             session.run(
                 self.fds,

@@ -4,56 +4,78 @@ from __future__ import annotations
 
 import os
 
+from ocirt import log
 from ocirt.cgroup.manager import from_state
 from ocirt.errors import OcirtError, StateError
-from ocirt.runtime.kill import open_process
+from ocirt.runtime.kill import SIGKILL, open_process
 from ocirt.runtime.status import status
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from ocirt.runtime.store import Container, State
 
-_SIGKILL = 9
 _PATIENCE = 10_000  # milliseconds
 
 
 def delete(container: Container, force: bool) -> None:
     """Raises StateError for a container that runs, unless ``force``.
 
-    A created one that was never started is ended and deleted: engines count on that.
+    A created one that was never started is ended and deleted: engines count on that. The
+    order (processes, cgroup, state) lets a delete that was cut short be done again.
     """
-    container.lock()
-    state = container.read_state()
-    if state is None:  # a create that was cut short at once
+    container.lock()  # waits for a create at work; a killed one has let go
+    state = _read_state(container, force)
+    if state is None:
         container.remove()
         return
     now = status(container, state)
-    if now in ("running", "paused", "creating") and not force:
+    if now not in ("created", "stopped") and not force:
         raise StateError(f"cannot delete container {container.id} that is not stopped: {now}")
-    document = _config(container)
-    if now != "stopped":
+    hooks = poststop_hooks(container)
+    if now != "stopped" or not state.created:  # a create cut short may have left its process
         _end(state)
     manager = from_state(state.cgroup)
     manager.kill()
     manager.destroy()
     container.remove()
-    hooks = document.get("hooks") or {}
-    if hooks.get("poststop"):
-        from ocirt.runtime.hooks import run_lenient
-        from ocirt.runtime.spec_state import spec_state
-
-        run_lenient(hooks["poststop"], "poststop", spec_state(state, "stopped"))
+    run_poststop(state, hooks)
 
 
-def _config(container: Container) -> dict[str, object]:
+def poststop_hooks(container: Container) -> list[Any]:
+    """Of the container's own copy of config.json: to be read before that is removed."""
     from ocirt.json_text import loads
     from ocirt.runtime.store import CONFIG
 
     try:
-        document = loads(container.read(CONFIG), CONFIG)
-    except (OSError, OcirtError):
-        return {}  # cut short before it was written
-    return document if isinstance(document, dict) else {}
+        hooks = loads(container.read(CONFIG), CONFIG).get("hooks") or {}
+        return list(hooks.get("poststop") or [])
+    except (OSError, OcirtError, AttributeError):
+        return []  # a create cut short before it was written
+
+
+def run_poststop(state: State, hooks: list[Any]) -> None:
+    """runtime.md, "Lifecycle", step 13: after the container's resources are gone; a failure is a
+    warning."""
+    if hooks:
+        from ocirt.runtime.hooks import run_lenient
+        from ocirt.runtime.spec_state import spec_state
+
+        run_lenient(hooks, "poststop", spec_state(state, "stopped"))
+
+
+def _read_state(container: Container, force: bool) -> State | None:
+    """None where there is none: a create that was cut short at once made nothing else. One that
+    can't be read (a full disk, a crash of the host) must not stay for ever."""
+    try:
+        return container.read_state()
+    except OcirtError as error:
+        if not force:
+            error.hint = "ocirt delete --force removes the container without it"
+            raise
+        log.warning(f"{error}; its cgroup, if there is one, is left")
+        return None
 
 
 def _end(state: State) -> None:
@@ -67,11 +89,12 @@ def _end(state: State) -> None:
     except OSError:
         return
     try:
-        kernel.pidfd_send_signal(pidfd, _SIGKILL)
+        kernel.pidfd_send_signal(pidfd, SIGKILL)
+        poll = select.poll()
+        poll.register(pidfd, select.POLLIN)
+        if not poll.poll(_PATIENCE):
+            raise OcirtError(f"process {state.pid} does not end after SIGKILL")
     except ProcessLookupError:
-        return
-    poll = select.poll()
-    poll.register(pidfd, select.POLLIN)
-    if not poll.poll(_PATIENCE):
-        raise OcirtError(f"process {state.pid} does not end after SIGKILL")
-    os.close(pidfd)
+        pass
+    finally:
+        os.close(pidfd)

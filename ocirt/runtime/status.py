@@ -38,32 +38,20 @@ def is_alive(pid: int, start: int) -> bool:
 
 
 def status(container: Container, state: State | None) -> str:
-    """creating, created, running or stopped.
+    """creating, created, running or stopped; ``state`` is what ``read_state`` returned.
 
-    A create that was cut short is stopped: what it left can be deleted.
+    A create that was cut short is stopped: what it left can be deleted. (A frozen cgroup will
+    be "paused" here.)
     """
     if state is None:
-        return "creating" if _young(container) else "stopped"
-    if not state.pid:
+        # Between mkdir and the first state.json the creator holds the lock.
+        return "creating" if container.is_locked() else "stopped"
+    if not state.created:
         return "creating" if is_alive(state.creator, state.creator_start) else "stopped"
     if not is_alive(state.pid, state.pid_start):
         return "stopped"
-    if not state.created:
-        return "creating"
     try:
         os.stat("start", dir_fd=container.fd, follow_symlinks=False)
     except FileNotFoundError:
         return "running"
     return "created"
-
-
-def _young(container: Container) -> bool:
-    """Between mkdir and the first state.json the creator holds the lock."""
-    import fcntl
-
-    try:
-        fcntl.flock(container.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    fcntl.flock(container.fd, fcntl.LOCK_UN)
-    return False

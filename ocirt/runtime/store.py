@@ -77,35 +77,66 @@ class State:
         """Raises OcirtError if it is no state.json."""
         document = loads(data, name)
         state = cls("")
-        if not isinstance(document, dict) or not isinstance(document.get("id"), str):
+        if not isinstance(document, dict) or not document.get("id"):
             raise OcirtError("this is not the state of a container", at="", document=name)
         for key in cls.__slots__:
-            if key in document:
-                setattr(state, key, document[key])
+            value = document.get(key, getattr(state, key))
+            if type(value) is not type(getattr(state, key)):
+                text = f"this is not the state of a container: {key} is {value!r}"
+                raise OcirtError(text, at=f"/{key}", document=name)
+            setattr(state, key, value)
         return state
 
 
 class Container:
-    """The folder of one container. ``fd`` is open until the process ends."""
+    """The folder of one container. ``fd``, of the folder, is open until ``close``;
+    ``locked``: by this object."""
 
-    __slots__ = ("fd", "folder", "id")
+    __slots__ = ("fd", "folder", "id", "locked")
 
     def __init__(self, id: str, folder: str, fd: int) -> None:
         self.id = id
         self.folder = folder
         self.fd = fd
+        self.locked = False
 
     def lock(self) -> None:
-        """Waits until no other verb works on this container."""
+        """Waits until no other verb works on this container. Raises StateError if it was
+        deleted meanwhile: another one of the same id is none of our business."""
         import fcntl
 
         fcntl.flock(self.fd, fcntl.LOCK_EX)
+        self.locked = True
+        try:
+            there = os.lstat(self.folder)
+        except FileNotFoundError:
+            raise _missing(self.id) from None
+        if not os.path.samestat(there, os.fstat(self.fd)):
+            raise _missing(self.id)
+
+    def is_locked(self) -> bool:
+        """Does a verb work on it, this one or another?"""
+        import fcntl
+
+        if self.locked:
+            return True
+        try:
+            fcntl.flock(self.fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        fcntl.flock(self.fd, fcntl.LOCK_UN)
+        return False
 
     def unlock(self) -> None:
         """Lets others go on."""
         import fcntl
 
         fcntl.flock(self.fd, fcntl.LOCK_UN)
+        self.locked = False
+
+    def close(self) -> None:
+        """Gives the descriptor, and with it the lock, back."""
+        os.close(self.fd)
 
     def read(self, name: str) -> bytes:
         """A file of the folder. Raises OSError."""
@@ -166,7 +197,7 @@ class Store:
         self.root = os.path.abspath(root) if root else default_root()
 
     def create(self, id: str) -> Container:
-        """Claims ``id``. Raises StateError if it is taken or no id."""
+        """Claims ``id`` and locks it. Raises StateError if it is taken or no id."""
         check_id(id)
         self._make_root()
         folder = os.path.join(self.root, id)
@@ -177,7 +208,9 @@ class Store:
             raise StateError(text, hint="ocirt delete removes it once it has stopped") from None
         except OSError as error:
             raise StateError(f"make {folder}: {error.strerror}", errno=error.errno or 0) from None
-        return self._open(id, folder)
+        container = self._open(id, folder)
+        container.lock()
+        return container
 
     def open(self, id: str) -> Container:
         """The container ``id``. Raises StateError if there is none."""
@@ -197,7 +230,7 @@ class Store:
             fd = os.open(folder, _FOLDER)
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG):
-                raise StateError(f"container {id} does not exist", errno=errno.ENOENT) from None
+                raise _missing(id) from None
             raise StateError(f"open {folder}: {error.strerror}", errno=error.errno or 0) from None
         if os.fstat(fd).st_uid not in (os.geteuid(), 0):
             os.close(fd)
@@ -205,16 +238,25 @@ class Store:
         return Container(id, folder, fd)
 
     def _make_root(self) -> None:
+        """For an ordinary user it is sticky: what cleans $XDG_RUNTIME_DIR leaves it alone (XDG
+        Base Directory Specification)."""
         try:
-            # Sticky, as the peers: what cleans $XDG_RUNTIME_DIR leaves it alone.
-            os.makedirs(self.root, exist_ok=True)
-            status = os.stat(self.root)
-            if status.st_uid == os.geteuid() and status.st_mode & 0o7777 not in (0o700, 0o1700):
-                if not os.listdir(self.root):
-                    os.chmod(self.root, 0o700 if os.geteuid() == 0 else 0o1700)
+            os.makedirs(os.path.dirname(self.root), exist_ok=True)
+            try:
+                os.mkdir(self.root, 0o700)
+            except FileExistsError:
+                pass
+            else:
+                os.chmod(self.root, 0o700 if os.geteuid() == 0 else 0o1700)
         except OSError as error:
             text = f"make the state folder {self.root}: {error.strerror}"
             raise StateError(text, errno=error.errno or 0) from None
+        if os.stat(self.root).st_uid not in (os.geteuid(), 0):
+            raise StateError(f"{self.root} belongs to another user", errno=errno.EPERM)
+
+
+def _missing(id: str) -> StateError:
+    return StateError(f"container {id} does not exist", errno=errno.ENOENT)
 
 
 def default_root() -> str:
