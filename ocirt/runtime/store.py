@@ -167,6 +167,8 @@ class Container:
         try:
             return State.from_json(self.read(STATE), os.path.join(self.folder, STATE))
         except FileNotFoundError:
+            if not os.fstat(self.fd).st_nlink:  # deleted since it was opened
+                raise _missing(self.id) from None
             return None
 
     def write_state(self, state: State) -> None:
