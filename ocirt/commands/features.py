@@ -1,0 +1,60 @@
+"""``features`` (CONTRACT.md row 29; features.md): what this runtime can do, whatever the host
+can. Nothing goes to stderr."""
+
+from __future__ import annotations
+
+from ocirt import SPEC_VERSION, __version__
+from ocirt.commands.output import put_json
+from ocirt.commands.version import commit
+from ocirt.host.constants import CAPABILITIES, NAMESPACE_FLAGS
+from ocirt.plan.mount_options import NAMES
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ocirt.cli import Options
+
+_HOOKS = (
+    "prestart",
+    "createRuntime",
+    "createContainer",
+    "startContainer",
+    "poststart",
+    "poststop",
+)
+
+
+def run(options: Options) -> int:
+    """The document, on stdout."""
+    return put_json(features())
+
+
+def features() -> dict[str, Any]:
+    """The document. What is false comes with later issues and is refused until then."""
+    return {
+        "ociVersionMin": "1.0.0",
+        "ociVersionMax": SPEC_VERSION,
+        "hooks": list(_HOOKS),
+        "mountOptions": list(NAMES),
+        "linux": {
+            "namespaces": sorted(set(NAMESPACE_FLAGS) - {"user"}),
+            "capabilities": sorted(CAPABILITIES),
+            "cgroup": {
+                "v1": True,
+                "v2": True,
+                "systemd": False,
+                "systemdUser": False,
+                "rdma": False,
+            },
+            "seccomp": {"enabled": False},
+            "apparmor": {"enabled": True},
+            "selinux": {"enabled": True},
+            "intelRdt": {"enabled": False},
+            "mountExtensions": {"idmap": {"enabled": False}},
+            "netDevices": {"enabled": False},
+        },
+        "annotations": {"io.ocirt.version": __version__, "io.ocirt.commit": commit()},
+        # No annotation of config.json changes what is done.
+        "potentiallyUnsafeConfigAnnotations": [],
+    }
