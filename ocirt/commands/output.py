@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 
+from ocirt.errors import OcirtError
+
 
 def put(text: str) -> int:
     """Prints ``text`` as it is; the exit status: 0, or 1 where the reader has gone.
 
-    Raises OSError where it can't be written (a full disk).
+    Raises OcirtError where it can't be written (a full disk).
     """
     if sys.stdout is None:
         return 0  # the caller closed it: nobody wants to know
@@ -17,6 +19,9 @@ def put(text: str) -> int:
         sys.stdout.flush()
     except BrokenPipeError:
         return 1
+    except OSError as error:
+        text = f"write to the standard output: {error.strerror}"
+        raise OcirtError(text, errno=error.errno or 0) from None
     return 0
 
 

@@ -1,0 +1,238 @@
+"""Makes man/ocirt.8 and man/ocirt-VERB.8 from the table of verbs and the text below.
+
+    python3 tools/generate_man.py            writes them
+    python3 tools/generate_man.py --check    fails if one is not what would be written
+
+In the text, a line that starts with four spaces is an example, and ``word`` is bold.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(0, ROOT)
+
+from ocirt.commands.help import spelling  # noqa: E402
+from ocirt.commands.table import GLOBALS, HELP, VERBS, Option, Verb  # noqa: E402
+
+OVERVIEW = """\
+``ocirt`` runs containers as the Open Container Initiative's runtime specification describes
+them. A container is made from a ``bundle``: a folder with a file config.json and a root file
+system. Engines (containerd, Docker, Podman, CRI-O) call it in the place of runc or crun; by
+hand it serves to look closely at what they do.
+
+A config.json is compiled into a program, a flat list of operations, which a small machine
+inside the new namespaces carries out. ``ocirt plan`` prints that program, and every failure
+names the place in config.json that asked for the step that failed.
+
+Options may be written as ``--x v``, ``--x=v`` and with a single dash.
+"""
+
+STATUS = """\
+0 for success, 1 for a failure. ``ocirt run`` without --detach gives the status of the
+container's process, and ``ocirt exec`` that of its own: 128+n where signal n ended it.
+A failure of ``ocirt exec`` itself gives 255.
+"""
+
+FILES = """\
+/run/ocirt/ID is the state of a container: state.json, and config.json as it was when the
+container was created. For an ordinary user it lies in $XDG_RUNTIME_DIR/ocirt. Another place is
+given by --root.
+"""
+
+ENVIRONMENT = """\
+Nothing is needed; PATH and HOME are not looked at. ``XDG_RUNTIME_DIR``: see FILES.
+``OCIRT_NAME``: where it is runc or crun, --version begins with that word, as it does where
+ocirt is called through a link of that name. ``NOTIFY_SOCKET`` and ``LISTEN_FDS``: as systemd(1)
+sets them for a service; the container gets them.
+"""
+
+PROSE = {
+    "create": """\
+Makes the container: its namespaces, cgroup, mounts and devices, and a process that waits for
+``ocirt start``. What is edited in the bundle afterwards does not count. When it returns, the
+process is in its final cgroup; its pid is in the file of --pid-file.
+
+A config.json that asks for a terminal needs --console-socket: a unix socket, to which the
+terminal's master side is sent.
+
+Nothing is left behind by a create that fails. One that was killed is removed by
+``ocirt delete``.
+
+    ocirt create --bundle /containers/web --pid-file /run/web.pid web
+""",
+    "start": """\
+Runs the process that the config.json names. The container must be created and not started.
+If the program can't be executed, the error says why; delete the container then.
+""",
+    "state": """\
+Prints the state that runtime.md of the specification describes, and with it rootfs, created
+(RFC 3339) and owner. The status is creating, created, running or stopped; a stopped
+container has the pid 0.
+""",
+    "kill": """\
+SIGNAL is a number or a name with or without SIG, in any case: 15, TERM, SIGTERM, RTMIN+3.
+It is an error if the container does not run.
+
+--all reaches every process of the container's cgroup, those too that outlived the first one,
+so it is no error for a stopped container.
+
+    ocirt kill web KILL
+""",
+    "delete": """\
+Removes the processes that are left, the cgroup and the state, then runs the poststop hooks,
+whose failure is a warning. A container that runs is refused without --force; one that was
+created and never started is not. What a create that was killed has left is removed as well.
+""",
+    "run": """\
+Signals are handed on to the container's process, and its exit status is that of this
+command. With a terminal, config.json's process.terminal, the caller's is connected to it.
+
+    ocirt run --bundle /containers/web web
+""",
+    "exec": """\
+The process is COMMAND with its arguments, with the environment, user, working directory and
+privileges that config.json gives the container's own process; or, with --process, exactly
+what FILE holds: a process object of the specification. The container must run.
+
+Options end at ID: what follows is the command's.
+
+    ocirt exec --tty web /bin/sh -l
+""",
+    "list": """\
+One line a container; JSON has the same members as ``ocirt state``.
+""",
+    "check": """\
+Reports every problem at once, each with its place as a JSON pointer, and a hint where one is
+known. Unknown members are warnings. Nothing of the host is changed, and no privileges are
+needed. The exit status is 1 if create would refuse the bundle.
+
+    ocirt check /containers/web
+""",
+    "plan": """\
+Prints one operation a line: what is done, and which part of config.json asked for it. Nothing
+of the host is touched, and no privileges are needed. Values of environment variables are
+hidden, because they are often secrets.
+""",
+    "spec": """\
+Writes config.json: a shell on a terminal, with its own namespaces, a read-only root in
+the folder rootfs, three capabilities and no access to devices. A config.json that exists is
+left alone.
+""",
+    "features": """\
+The document is described in features.md of the specification. It says what this runtime
+can do on a kernel that allows all of it.
+""",
+    "version": """\
+The version of ocirt, the commit it was built from, and the version of the specification.
+The same as ``ocirt --version``.
+""",
+    "completion": """\
+The script completes commands, options, their values and the ids of containers.
+
+    source <(ocirt completion)
+""",
+    "help": """\
+Without COMMAND it lists all of them. The same as ``ocirt COMMAND --help``.
+""",
+}
+
+
+def escape(text: str) -> str:
+    """For roff: what is typed must stay what can be copied."""
+    text = text.replace("\\", "\\e").replace("-", "\\-").replace("'", "\\(aq")
+    return "\\&" + text if text.startswith(".") else text
+
+
+def paragraphs(text: str) -> str:
+    """``text`` in the notation of this file, as roff."""
+    parts = []
+    for block in text.strip().split("\n\n"):
+        if block.startswith("    "):
+            lines = [escape(line[4:]) for line in block.splitlines()]
+            parts.append(".PP\n.EX\n" + "\n".join(lines) + "\n.EE\n")
+        else:
+            body = re.sub(r"``(.*?)``", r"\\fB\1\\fR", escape(block))
+            parts.append(f".PP\n{body}\n")
+    return "".join(parts)
+
+
+def section(title: str, body: str) -> str:
+    """A section; its first paragraph needs no macro."""
+    return f".SH {title}\n" + body.removeprefix(".PP\n")
+
+
+def options(table: tuple[Option, ...]) -> str:
+    """A tagged list."""
+    text = ""
+    for option in table:
+        what = option.help + ("; may be repeated" if option.many else "")
+        if "|" in option.value:
+            what += f" (default: {option.default()})"
+        text += f".TP\n\\fB{escape(spelling(option))}\\fR\n{escape(what)[:1].upper()}{escape(what)[1:]}.\n"
+    return text
+
+
+def page(name: str, summary: str, synopsis: str, body: str) -> str:
+    """A whole page of section 8."""
+    return (
+        '.\\" Made by tools/generate_man.py\n'
+        f'.TH {name.upper()} 8 "" "ocirt" "System Administration"\n'
+        + section("NAME", f"{escape(name)} \\- {escape(summary)}\n")
+        + section("SYNOPSIS", f"\\fB{escape(synopsis)}\\fR\n")
+        + body
+    )
+
+
+def verb_page(verb: Verb) -> str:
+    """ocirt-VERB.8"""
+    body = section("DESCRIPTION", paragraphs(PROSE[verb.name]))
+    body += section("OPTIONS", options((*verb.options, HELP)))
+    body += section("SEE ALSO", "\\fBocirt\\fR(8)\n")
+    return page(f"ocirt-{verb.name}", verb.summary, verb.usage(), body)
+
+
+def overview_page() -> str:
+    """ocirt.8"""
+    commands = "".join(
+        f".TP\n\\fBocirt\\-{verb.name}\\fR(8)\n{escape(verb.summary[:1].upper() + verb.summary[1:])}.\n"
+        for verb in VERBS.values()
+    )
+    body = section("DESCRIPTION", paragraphs(OVERVIEW))
+    body += section("COMMANDS", commands)
+    body += section("GLOBAL OPTIONS", options(GLOBALS))
+    body += section("EXIT STATUS", paragraphs(STATUS))
+    body += section("FILES", paragraphs(FILES))
+    body += section("ENVIRONMENT", paragraphs(ENVIRONMENT))
+    synopsis = "ocirt [GLOBAL OPTION...] COMMAND [OPTION...] [ARGUMENT...]"
+    return page("ocirt", "runs OCI containers", synopsis, body)
+
+
+def pages() -> dict[str, str]:
+    """The text of every page, by its file name."""
+    found = {"ocirt.8": overview_page()}
+    found.update((f"ocirt-{verb.name}.8", verb_page(verb)) for verb in VERBS.values())
+    return found
+
+
+def main(arguments: list[str]) -> int:
+    """The exit status."""
+    folder = os.path.join(ROOT, "man")
+    os.makedirs(folder, exist_ok=True)
+    status = 0
+    for name, text in pages().items():
+        path = os.path.join(folder, name)
+        if "--check" not in arguments:
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(text)
+        elif not os.path.exists(path) or open(path, encoding="utf-8").read() != text:
+            print(f"{path} is not current: run tools/generate_man.py", file=sys.stderr)
+            status = 1
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
