@@ -45,7 +45,8 @@ def decode(data: bytes, fd: int = -1) -> Report:
     """A report's bytes, by the description in ocirt.plan.ops."""
     numbers = [int.from_bytes(data[i : i + 4], "little") for i in (0, 4, 8, 12)]
     value = int.from_bytes(data[16:24], "little", signed=True)
-    return Report(*numbers, value, data[24:].decode(), fd)
+    kind, index, step, number = numbers
+    return Report(kind, index, step, number, value, data[24:].decode(), fd)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ SIZE_MAX = 24 << 10
 
 
 def test_header_is_current() -> None:
-    command = [sys.executable, ROOT / "tools" / "generate_isa.py", "--check"]
+    command = [sys.executable, str(ROOT / "tools" / "generate_isa.py"), "--check"]
     assert subprocess.run(command).returncode == 0, "run tools/generate_isa.py"
 
 

@@ -36,7 +36,7 @@ def operand(record: int, number: int) -> int:
 
 def text(segment: bytes) -> int:
     """The offset of the text in a segment."""
-    return HEAD + RECORD * struct.unpack_from("<I", segment)[0]
+    return HEAD + RECORD * int.from_bytes(segment[:4], "little")
 
 
 def list_at(segment: bytes, number: int) -> int:
