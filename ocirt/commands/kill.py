@@ -1,7 +1,8 @@
-"""``kill [--all] ID [SIGNAL]`` (CONTRACT.md row 18)."""
+"""ocirt kill"""
 
 from __future__ import annotations
 
+from ocirt.errors import StateError
 from ocirt.runtime.kill import kill, signal_number
 from ocirt.runtime.store import Store
 
@@ -11,8 +12,11 @@ if TYPE_CHECKING:
 
 
 def run(options: Options) -> int:
-    """SIGNAL is TERM where none is given."""
-    number = signal_number((*options.arguments, "TERM")[1])
-    container = Store(options.globals.root).open(options.id)
-    kill(container, container.read_state(), number, options.all)
+    """Sends the signal."""
+    number = signal_number(options.operands[1] if len(options.operands) > 1 else "TERM")
+    container = Store(options.glob.root).open(options.operands[0])
+    state = container.read_state()
+    if state is None:
+        raise StateError("container not running")
+    kill(container, state, number, options.all)
     return 0

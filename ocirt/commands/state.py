@@ -1,11 +1,12 @@
-"""``state ID`` (CONTRACT.md row 20; runtime.md, "Query State")."""
+"""ocirt state"""
 
 from __future__ import annotations
 
-from ocirt.commands.output import put_json
+from ocirt.errors import StateError
+from ocirt.json_text import dumps
 from ocirt.runtime.spec_state import full_state
 from ocirt.runtime.status import status
-from ocirt.runtime.store import State, Store
+from ocirt.runtime.store import Store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,8 +14,10 @@ if TYPE_CHECKING:
 
 
 def run(options: Options) -> int:
-    """One that has no state yet, or a create that was cut short, has no pid and no bundle."""
-    container = Store(options.globals.root).open(options.id)
+    """Prints the state."""
+    container = Store(options.glob.root).open(options.operands[0])
     state = container.read_state()
-    now = status(container, state)
-    return put_json(full_state(state or State(container.id), now))
+    if state is None:
+        raise StateError(f"container {container.id} has no state yet")
+    print(dumps(full_state(state, status(container, state)), 2))
+    return 0

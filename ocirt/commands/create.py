@@ -1,0 +1,30 @@
+"""ocirt create"""
+
+from __future__ import annotations
+
+from ocirt.cli import number
+from ocirt.runtime.create import Options as CreateOptions
+from ocirt.runtime.create import create
+from ocirt.runtime.store import Store
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ocirt.cli import Options
+
+
+def create_options(options: Options) -> CreateOptions:
+    """What create and run have in common."""
+    wanted = CreateOptions(options.bundle or ".")
+    wanted.pid_file = options.pid_file
+    wanted.console_socket = options.console_socket
+    wanted.pidfd_socket = options.pidfd_socket
+    wanted.pivot = not options.no_pivot
+    wanted.keyring = not options.no_new_keyring
+    wanted.preserve_fds = number(options, "preserve_fds")
+    return wanted
+
+
+def run(options: Options) -> int:
+    """Makes the container and leaves it waiting for start."""
+    create(Store(options.glob.root), options.operands[0], create_options(options))
+    return 0

@@ -1,0 +1,49 @@
+"""ocirt plan"""
+
+from __future__ import annotations
+
+import os
+
+from ocirt import log
+from ocirt.config.load import load
+from ocirt.errors import UsageError
+from ocirt.plan.container import Request, compile_create
+from ocirt.plan.show import to_document, to_text
+from ocirt.plan.verify import verify
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ocirt.cgroup.mounts import CgroupMount
+    from ocirt.cli import Options
+
+
+def run(options: Options) -> int:
+    """Prints the program; opens nothing of the host but the bundle."""
+    if options.format not in ("", "text", "json"):
+        raise UsageError(f"--format {options.format}: it is text or json")
+    config = load(os.path.abspath(options.operands[0] if options.operands else "."))
+    for warning in config.warnings:
+        log.warning(str(warning))
+    document = config.document
+
+    def cgroup() -> list[CgroupMount]:
+        """Where this host's hierarchies are is read from /proc alone."""
+        from ocirt.cgroup.layout import detect
+        from ocirt.cgroup.manager import plan_paths
+        from ocirt.cgroup.mounts import cgroup_mounts
+
+        layout = detect()
+        linux = document.get("linux") or {}
+        manager = plan_paths(layout, linux.get("cgroupsPath") or "", "ID")
+        kinds = [n["type"] for n in linux.get("namespaces") or []]
+        return cgroup_mounts(layout, manager, "cgroup" in kinds)
+
+    plan = compile_create(Request(document, config.bundle, "ID", cgroup))
+    verify(plan)
+    if options.format == "json":
+        from ocirt.json_text import dumps
+
+        print(dumps(to_document(plan, options.show_env), 2))
+    else:
+        print(to_text(plan, options.show_env), end="")
+    return 0

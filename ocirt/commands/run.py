@@ -1,0 +1,41 @@
+"""ocirt run"""
+
+from __future__ import annotations
+
+from ocirt.commands.create import create_options
+from ocirt.plan.host_work import TAG_MASTER
+from ocirt.runtime.create import create
+from ocirt.runtime.delete import delete
+from ocirt.runtime.start import start
+from ocirt.runtime.store import Store
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ocirt.cli import Options
+
+
+def run(options: Options) -> int:
+    """In the foreground: the container's exit status."""
+    wanted = create_options(options)
+    wanted.keep_console = not options.detach and not options.console_socket
+    signals = None
+    if not options.detach:
+        from ocirt.runtime.foreground import Signals
+
+        signals = Signals()  # from now on, so that none is lost
+    created = create(Store(options.glob.root), options.operands[0], wanted)
+    try:
+        start(created.container, created.state)
+    except BaseException:
+        delete(created.container, force=True)
+        raise
+    if signals is None:
+        return 0
+    from ocirt.runtime.foreground import wait
+
+    session = created.session
+    try:
+        return wait(session.pid, session.pidfd, session.received.get(TAG_MASTER, -1), signals)
+    finally:
+        if not options.keep:
+            delete(created.container, force=True)

@@ -1,0 +1,22 @@
+"""ocirt start"""
+
+from __future__ import annotations
+
+from ocirt.errors import StateError
+from ocirt.runtime.start import start
+from ocirt.runtime.store import Store
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ocirt.cli import Options
+
+
+def run(options: Options) -> int:
+    """Starts a created container."""
+    container = Store(options.glob.root).open(options.operands[0])
+    container.lock()
+    state = container.read_state()
+    if state is None:
+        raise StateError("cannot start a container that is creating")
+    start(container, state)
+    return 0
