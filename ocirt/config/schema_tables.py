@@ -1,213 +1,144 @@
 """Made by tools/generate_validator.py from spec-schemas/. Do not edit."""
 
-# fmt: off
 from __future__ import annotations
 
-CONFIG = 0
-PROCESS = 22
-# ruff: noqa
-NODES: list[dict[str, object]] = [
-    {'type': ['object'], 'properties': {'ociVersion': 1, 'hooks': 2, 'annotations': 9, 'hostname': 11, 'domainname': 12, 'mounts': 13, 'root': 20, 'process': 22, 'linux': 49, 'solaris': 132, 'windows': 150, 'vm': 170, 'zos': 179, 'freebsd': 184}, 'required': ['ociVersion']},
-    {'type': ['string']},
-    {'type': ['object'], 'properties': {'prestart': 3, 'createRuntime': 3, 'createContainer': 3, 'startContainer': 3, 'poststart': 3, 'poststop': 3}},
-    {'type': ['array'], 'items': 4},
-    {'type': ['object'], 'properties': {'path': 5, 'args': 6, 'env': 6, 'timeout': 8}, 'required': ['path']},
-    {'type': ['string']},
-    {'type': ['array'], 'items': 7},
-    {'type': ['string']},
-    {'type': ['integer'], 'minimum': 1},
-    {'type': ['object'], 'members': 10},
-    {'type': ['string']},
-    {'type': ['string']},
-    {'type': ['string']},
-    {'type': ['array'], 'items': 14},
-    {'type': ['object'], 'properties': {'source': 5, 'destination': 5, 'options': 6, 'type': 15, 'uidMappings': 16, 'gidMappings': 19}, 'required': ['destination']},
-    {'type': ['string']},
-    {'type': ['array'], 'items': 17},
-    {'type': ['object'], 'properties': {'containerID': 18, 'hostID': 18, 'size': 18}, 'required': ['containerID', 'hostID', 'size']},
-    {'type': ['integer'], 'minimum': 0, 'maximum': 4294967295},
-    {'type': ['array'], 'items': 17},
-    {'type': ['object'], 'required': ['path'], 'properties': {'path': 5, 'readonly': 21}},
-    {'type': ['boolean']},
-    {'type': ['object'], 'required': ['cwd'], 'properties': {'args': 6, 'commandLine': 23, 'consoleSize': 24, 'cwd': 26, 'env': 6, 'terminal': 27, 'user': 28, 'capabilities': 31, 'apparmorProfile': 32, 'oomScoreAdj': 33, 'selinuxLabel': 34, 'ioPriority': 35, 'noNewPrivileges': 38, 'scheduler': 39, 'rlimits': 43, 'execCPUAffinity': 46}},
-    {'type': ['string']},
-    {'type': ['object'], 'required': ['height', 'width'], 'properties': {'height': 25, 'width': 25}},
-    {'type': ['integer'], 'minimum': 0, 'maximum': 18446744073709551615},
-    {'type': ['string']},
-    {'type': ['boolean']},
-    {'type': ['object'], 'properties': {'uid': 18, 'gid': 18, 'umask': 18, 'additionalGids': 29, 'username': 30}},
-    {'type': ['array'], 'items': 18},
-    {'type': ['string']},
-    {'type': ['object'], 'properties': {'bounding': 6, 'permitted': 6, 'effective': 6, 'inheritable': 6, 'ambient': 6}},
-    {'type': ['string']},
-    {'type': ['integer']},
-    {'type': ['string']},
-    {'type': ['object'], 'required': ['class'], 'properties': {'class': 36, 'priority': 37}},
-    {'type': ['string'], 'enum': ['IOPRIO_CLASS_RT', 'IOPRIO_CLASS_BE', 'IOPRIO_CLASS_IDLE']},
-    {'type': ['integer'], 'minimum': -2147483648, 'maximum': 2147483647},
-    {'type': ['boolean']},
-    {'type': ['object'], 'required': ['policy'], 'properties': {'policy': 40, 'nice': 37, 'priority': 37, 'flags': 41, 'runtime': 25, 'deadline': 25, 'period': 25}},
-    {'type': ['string'], 'enum': ['SCHED_OTHER', 'SCHED_FIFO', 'SCHED_RR', 'SCHED_BATCH', 'SCHED_ISO', 'SCHED_IDLE', 'SCHED_DEADLINE']},
-    {'type': ['array'], 'items': 42},
-    {'type': ['string'], 'enum': ['SCHED_FLAG_RESET_ON_FORK', 'SCHED_FLAG_RECLAIM', 'SCHED_FLAG_DL_OVERRUN', 'SCHED_FLAG_KEEP_POLICY', 'SCHED_FLAG_KEEP_PARAMS', 'SCHED_FLAG_UTIL_CLAMP_MIN', 'SCHED_FLAG_UTIL_CLAMP_MAX']},
-    {'type': ['array'], 'items': 44},
-    {'type': ['object'], 'required': ['type', 'soft', 'hard'], 'properties': {'hard': 25, 'soft': 25, 'type': 45}},
-    {'type': ['string'], 'pattern': ('RLIMIT_', 'ABCDEFGHIJKLMNOPQRSTUVWXYZ', 1, 1073741824)},
-    {'type': ['object'], 'properties': {'initial': 47, 'final': 48}},
-    {'type': ['string'], 'pattern': ('', '0123456789, -', 0, 1073741824)},
-    {'type': ['string'], 'pattern': ('', '0123456789, -', 0, 1073741824)},
-    {'type': ['object'], 'properties': {'devices': 50, 'netDevices': 55, 'uidMappings': 58, 'gidMappings': 59, 'namespaces': 60, 'resources': 64, 'cgroupsPath': 99, 'rootfsPropagation': 100, 'seccomp': 101, 'sysctl': 9, 'maskedPaths': 6, 'readonlyPaths': 6, 'mountLabel': 116, 'intelRdt': 117, 'memoryPolicy': 122, 'personality': 127, 'timeOffsets': 130}},
-    {'type': ['array'], 'items': 51},
-    {'type': ['object'], 'required': ['type', 'path'], 'properties': {'type': 52, 'path': 5, 'fileMode': 53, 'major': 54, 'minor': 54, 'uid': 18, 'gid': 18}},
-    {'type': ['string'], 'pattern': ('', 'cbup', 1, 1)},
-    {'type': ['integer'], 'minimum': 0, 'maximum': 511},
-    {'type': ['integer'], 'minimum': -9223372036854775808, 'maximum': 9223372036854775807},
-    {'type': ['object'], 'members': 56},
-    {'type': ['object'], 'properties': {'name': 57}},
-    {'type': ['string']},
-    {'type': ['array'], 'items': 17},
-    {'type': ['array'], 'items': 17},
-    {'type': ['array'], 'items': 61},
-    {'anyOf': [62]},
-    {'type': ['object'], 'properties': {'type': 63, 'path': 5}, 'required': ['type']},
-    {'type': ['string'], 'enum': ['mount', 'pid', 'network', 'uts', 'ipc', 'user', 'cgroup', 'time']},
-    {'type': ['object'], 'properties': {'unified': 9, 'devices': 65, 'pids': 70, 'blockIO': 71, 'cpu': 83, 'hugepageLimits': 86, 'memory': 89, 'network': 93, 'rdma': 97}},
-    {'type': ['array'], 'items': 66},
-    {'type': ['object'], 'properties': {'allow': 67, 'type': 68, 'major': 54, 'minor': 54, 'access': 69}, 'required': ['allow']},
-    {'type': ['boolean']},
-    {'type': ['string']},
-    {'type': ['string']},
-    {'type': ['object'], 'properties': {'limit': 54}, 'required': ['limit']},
-    {'type': ['object'], 'properties': {'weight': 72, 'leafWeight': 72, 'throttleReadBpsDevice': 73, 'throttleWriteBpsDevice': 77, 'throttleReadIOPSDevice': 78, 'throttleWriteIOPSDevice': 79, 'weightDevice': 80}},
-    {'type': ['integer'], 'minimum': 0, 'maximum': 65535},
-    {'type': ['array'], 'items': 74},
-    {'allOf': [75, 76]},
-    {'type': ['object'], 'properties': {'major': 54, 'minor': 54}, 'required': ['major', 'minor']},
-    {'type': ['object'], 'properties': {'rate': 25}},
-    {'type': ['array'], 'items': 74},
-    {'type': ['array'], 'items': 74},
-    {'type': ['array'], 'items': 74},
-    {'type': ['array'], 'items': 81},
-    {'type': ['object'], 'allOf': [75, 82]},
-    {'type': ['object'], 'properties': {'weight': 72, 'leafWeight': 72}},
-    {'type': ['object'], 'properties': {'cpus': 84, 'mems': 85, 'period': 25, 'quota': 54, 'burst': 25, 'realtimePeriod': 25, 'realtimeRuntime': 54, 'shares': 25, 'idle': 54}},
-    {'type': ['string']},
-    {'type': ['string']},
-    {'type': ['array'], 'items': 87},
-    {'type': ['object'], 'properties': {'pageSize': 88, 'limit': 25}, 'required': ['pageSize', 'limit']},
-    {'type': ['string'], 'pattern': '^[1-9][0-9]*[KMG]B$'},
-    {'type': ['object'], 'properties': {'kernel': 54, 'kernelTCP': 54, 'limit': 54, 'reservation': 54, 'swap': 54, 'swappiness': 25, 'disableOOMKiller': 90, 'useHierarchy': 91, 'checkBeforeUpdate': 92}},
-    {'type': ['boolean']},
-    {'type': ['boolean']},
-    {'type': ['boolean']},
-    {'type': ['object'], 'properties': {'classID': 18, 'priorities': 94}},
-    {'type': ['array'], 'items': 95},
-    {'type': ['object'], 'properties': {'name': 96, 'priority': 18}, 'required': ['name', 'priority']},
-    {'type': ['string']},
-    {'type': ['object'], 'members': 98},
-    {'type': ['object'], 'properties': {'hcaHandles': 18, 'hcaObjects': 18}},
-    {'type': ['string']},
-    {'type': ['string'], 'enum': ['private', 'shared', 'slave', 'unbindable']},
-    {'type': ['object'], 'properties': {'defaultAction': 102, 'defaultErrnoRet': 18, 'flags': 103, 'listenerPath': 105, 'listenerMetadata': 106, 'architectures': 107, 'syscalls': 109}, 'required': ['defaultAction']},
-    {'type': ['string'], 'enum': ['SCMP_ACT_KILL', 'SCMP_ACT_KILL_PROCESS', 'SCMP_ACT_KILL_THREAD', 'SCMP_ACT_TRAP', 'SCMP_ACT_ERRNO', 'SCMP_ACT_TRACE', 'SCMP_ACT_ALLOW', 'SCMP_ACT_LOG', 'SCMP_ACT_NOTIFY']},
-    {'type': ['array'], 'items': 104},
-    {'type': ['string'], 'enum': ['SECCOMP_FILTER_FLAG_TSYNC', 'SECCOMP_FILTER_FLAG_LOG', 'SECCOMP_FILTER_FLAG_SPEC_ALLOW', 'SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV']},
-    {'type': ['string']},
-    {'type': ['string']},
-    {'type': ['array'], 'items': 108},
-    {'type': ['string'], 'enum': ['SCMP_ARCH_X86', 'SCMP_ARCH_X86_64', 'SCMP_ARCH_X32', 'SCMP_ARCH_ARM', 'SCMP_ARCH_AARCH64', 'SCMP_ARCH_LOONGARCH64', 'SCMP_ARCH_M68K', 'SCMP_ARCH_MIPS', 'SCMP_ARCH_MIPS64', 'SCMP_ARCH_MIPS64N32', 'SCMP_ARCH_MIPSEL', 'SCMP_ARCH_MIPSEL64', 'SCMP_ARCH_MIPSEL64N32', 'SCMP_ARCH_PPC', 'SCMP_ARCH_PPC64', 'SCMP_ARCH_PPC64LE', 'SCMP_ARCH_S390', 'SCMP_ARCH_S390X', 'SCMP_ARCH_SH', 'SCMP_ARCH_SHEB', 'SCMP_ARCH_PARISC', 'SCMP_ARCH_PARISC64', 'SCMP_ARCH_RISCV64']},
-    {'type': ['array'], 'items': 110},
-    {'type': ['object'], 'properties': {'names': 111, 'action': 102, 'errnoRet': 18, 'args': 113}, 'required': ['names', 'action']},
-    {'type': ['array'], 'items': 112, 'minItems': 1},
-    {'type': ['string']},
-    {'type': ['array'], 'items': 114},
-    {'type': ['object'], 'properties': {'index': 18, 'value': 25, 'valueTwo': 25, 'op': 115}, 'required': ['index', 'value', 'op']},
-    {'type': ['string'], 'enum': ['SCMP_CMP_NE', 'SCMP_CMP_LT', 'SCMP_CMP_LE', 'SCMP_CMP_EQ', 'SCMP_CMP_GE', 'SCMP_CMP_GT', 'SCMP_CMP_MASKED_EQ']},
-    {'type': ['string']},
-    {'type': ['object'], 'properties': {'closID': 118, 'schemata': 6, 'l3CacheSchema': 119, 'memBwSchema': 120, 'enableMonitoring': 121}},
-    {'type': ['string']},
-    {'type': ['string']},
-    {'type': ['string'], 'pattern': '^MB:[^\\n]*$'},
-    {'type': ['boolean']},
-    {'type': ['object'], 'properties': {'mode': 123, 'nodes': 124, 'flags': 125}},
-    {'type': ['string'], 'enum': ['MPOL_DEFAULT', 'MPOL_BIND', 'MPOL_INTERLEAVE', 'MPOL_WEIGHTED_INTERLEAVE', 'MPOL_PREFERRED', 'MPOL_PREFERRED_MANY', 'MPOL_LOCAL']},
-    {'type': ['string']},
-    {'type': ['array'], 'items': 126},
-    {'type': ['string'], 'enum': ['MPOL_F_NUMA_BALANCING', 'MPOL_F_RELATIVE_NODES', 'MPOL_F_STATIC_NODES']},
-    {'type': ['object'], 'allOf': [128]},
-    {'type': ['object'], 'properties': {'domain': 129, 'flags': 6}},
-    {'type': ['string'], 'enum': ['LINUX', 'LINUX32']},
-    {'type': ['object'], 'properties': {'boottime': 131, 'monotonic': 131}},
-    {'type': ['object'], 'properties': {'secs': 54, 'nanosecs': 18}},
-    {'type': ['object'], 'properties': {'milestone': 133, 'limitpriv': 134, 'maxShmMemory': 135, 'cappedCPU': 136, 'cappedMemory': 138, 'anet': 141}},
-    {'type': ['string']},
-    {'type': ['string']},
-    {'type': ['string']},
-    {'type': ['object'], 'properties': {'ncpus': 137}},
-    {'type': ['string']},
-    {'type': ['object'], 'properties': {'physical': 139, 'swap': 140}},
-    {'type': ['string']},
-    {'type': ['string']},
-    {'type': ['array'], 'items': 142},
-    {'type': ['object'], 'properties': {'linkname': 143, 'lowerLink': 144, 'allowedAddress': 145, 'configureAllowedAddress': 146, 'defrouter': 147, 'macAddress': 148, 'linkProtection': 149}},
-    {'type': ['string']},
-    {'type': ['string']},
-    {'type': ['string']},
-    {'type': ['string']},
-    {'type': ['string']},
-    {'type': ['string']},
-    {'type': ['string']},
-    {'type': ['object'], 'properties': {'layerFolders': 151, 'devices': 152, 'resources': 156, 'network': 161, 'credentialSpec': 165, 'servicing': 166, 'ignoreFlushesDuringBoot': 167, 'hyperv': 168}, 'required': ['layerFolders']},
-    {'type': ['array'], 'items': 5, 'minItems': 1},
-    {'type': ['array'], 'items': 153},
-    {'type': ['object'], 'properties': {'id': 154, 'idType': 155}, 'required': ['id', 'idType']},
-    {'type': ['string']},
-    {'type': ['string'], 'enum': ['class']},
-    {'type': ['object'], 'properties': {'memory': 157, 'cpu': 158, 'storage': 160}},
-    {'type': ['object'], 'properties': {'limit': 25}},
-    {'type': ['object'], 'properties': {'count': 25, 'shares': 72, 'maximum': 72, 'affinity': 159}},
-    {'type': ['object'], 'properties': {'mask': 25, 'group': 18}},
-    {'type': ['object'], 'properties': {'iops': 25, 'bps': 25, 'sandboxSize': 25}},
-    {'type': ['object'], 'properties': {'endpointList': 6, 'allowUnqualifiedDNSQuery': 162, 'DNSSearchList': 6, 'networkSharedContainerName': 163, 'networkNamespace': 164}},
-    {'type': ['boolean']},
-    {'type': ['string']},
-    {'type': ['string']},
-    {'type': ['object']},
-    {'type': ['boolean']},
-    {'type': ['boolean']},
-    {'type': ['object'], 'properties': {'utilityVMPath': 169}},
-    {'type': ['string']},
-    {'type': ['object'], 'required': ['kernel'], 'properties': {'hypervisor': 171, 'kernel': 172, 'image': 173, 'hwConfig': 175}},
-    {'type': ['object'], 'required': ['path'], 'properties': {'path': 5, 'parameters': 6}},
-    {'type': ['object'], 'required': ['path'], 'properties': {'path': 5, 'parameters': 6, 'initrd': 5}},
-    {'type': ['object'], 'required': ['path', 'format'], 'properties': {'path': 5, 'format': 174}},
-    {'type': ['string'], 'enum': ['raw', 'qcow2', 'vdi', 'vmdk', 'vhd']},
-    {'type': ['object'], 'properties': {'deviceTree': 5, 'vcpus': 18, 'memory': 25, 'dtdevs': 6, 'iomems': 176, 'irqs': 178}},
-    {'type': ['array'], 'items': 177},
-    {'type': ['object'], 'properties': {'firstGFN': 25, 'firstMFN': 25, 'nrMFNs': 25}, 'required': ['firstMFN', 'nrMFNs']},
-    {'type': ['array'], 'items': 18},
-    {'type': ['object'], 'properties': {'namespaces': 180}},
-    {'type': ['array'], 'items': 181},
-    {'anyOf': [182]},
-    {'type': ['object'], 'properties': {'type': 183, 'path': 5}, 'required': ['type']},
-    {'type': ['string'], 'enum': ['mount', 'pid', 'uts', 'ipc']},
-    {'type': ['object'], 'properties': {'devices': 185, 'jail': 188}},
-    {'type': ['array'], 'items': 186},
-    {'type': ['object'], 'properties': {'path': 187, 'mode': 53}},
-    {'type': ['string']},
-    {'type': ['object'], 'properties': {'parent': 189, 'host': 190, 'ip4': 191, 'ip4Addr': 6, 'ip6': 191, 'ip6Addr': 6, 'vnet': 190, 'interface': 192, 'vnetInterfaces': 6, 'sysvmsg': 191, 'sysvsem': 191, 'sysvshm': 191, 'enforceStatfs': 193, 'allow': 194}},
-    {'type': ['string']},
-    {'type': ['string'], 'enum': ['new', 'inherit']},
-    {'type': ['string'], 'enum': ['disable', 'new', 'inherit']},
-    {'type': ['string']},
-    {'type': ['integer'], 'minimum': 0, 'maximum': 255},
-    {'type': ['object'], 'properties': {'setHostname': 195, 'rawSockets': 196, 'chflags': 197, 'mount': 6, 'quotas': 198, 'socketAf': 199, 'mlock': 200, 'reservedPorts': 201, 'suser': 202}},
-    {'type': ['boolean']},
-    {'type': ['boolean']},
-    {'type': ['boolean']},
-    {'type': ['boolean']},
-    {'type': ['boolean']},
-    {'type': ['boolean']},
-    {'type': ['boolean']},
-    {'type': ['boolean']},
-]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+# ("object", {member: node}, required members, node of every other member or None)
+# ("array", node of its items, least length)
+# ("string", allowed words or None, pattern or None)
+# ("integer", least or None, greatest or None)
+# ("boolean",)
+# A node is its index here. A pattern is its text and its parts, each of them
+# (characters, are these the ones that must not be, least number, greatest or None).
+# fmt: off
+NODES: tuple[tuple[Any, ...], ...] = (
+    ('string', None, None),  # 0
+    ('array', 0, 0),  # 1
+    ('integer', 1, None),  # 2
+    ('object', {'path': 0, 'args': 1, 'env': 1, 'timeout': 2}, ('path',), None),  # 3
+    ('array', 3, 0),  # 4
+    ('object', {'prestart': 4, 'createRuntime': 4, 'createContainer': 4, 'startContainer': 4, 'poststart': 4, 'poststop': 4}, (), None),  # 5
+    ('object', {}, (), 0),  # 6
+    ('integer', 0, 4294967295),  # 7
+    ('object', {'containerID': 7, 'hostID': 7, 'size': 7}, ('containerID', 'hostID', 'size'), None),  # 8
+    ('array', 8, 0),  # 9
+    ('object', {'source': 0, 'destination': 0, 'options': 1, 'type': 0, 'uidMappings': 9, 'gidMappings': 9}, ('destination',), None),  # 10
+    ('array', 10, 0),  # 11
+    ('boolean',),  # 12
+    ('object', {'path': 0, 'readonly': 12}, ('path',), None),  # 13
+    ('integer', 0, 18446744073709551615),  # 14
+    ('object', {'height': 14, 'width': 14}, ('height', 'width'), None),  # 15
+    ('array', 7, 0),  # 16
+    ('object', {'uid': 7, 'gid': 7, 'umask': 7, 'additionalGids': 16, 'username': 0}, (), None),  # 17
+    ('object', {'bounding': 1, 'permitted': 1, 'effective': 1, 'inheritable': 1, 'ambient': 1}, (), None),  # 18
+    ('integer', None, None),  # 19
+    ('string', ('IOPRIO_CLASS_RT', 'IOPRIO_CLASS_BE', 'IOPRIO_CLASS_IDLE'), None),  # 20
+    ('integer', -2147483648, 2147483647),  # 21
+    ('object', {'class': 20, 'priority': 21}, ('class',), None),  # 22
+    ('string', ('SCHED_OTHER', 'SCHED_FIFO', 'SCHED_RR', 'SCHED_BATCH', 'SCHED_ISO', 'SCHED_IDLE', 'SCHED_DEADLINE'), None),  # 23
+    ('string', ('SCHED_FLAG_RESET_ON_FORK', 'SCHED_FLAG_RECLAIM', 'SCHED_FLAG_DL_OVERRUN', 'SCHED_FLAG_KEEP_POLICY', 'SCHED_FLAG_KEEP_PARAMS', 'SCHED_FLAG_UTIL_CLAMP_MIN', 'SCHED_FLAG_UTIL_CLAMP_MAX'), None),  # 24
+    ('array', 24, 0),  # 25
+    ('object', {'policy': 23, 'nice': 21, 'priority': 21, 'flags': 25, 'runtime': 14, 'deadline': 14, 'period': 14}, ('policy',), None),  # 26
+    ('string', None, ('^RLIMIT_[A-Z]+$', (('R', False, 1, 1), ('L', False, 1, 1), ('I', False, 1, 1), ('M', False, 1, 1), ('I', False, 1, 1), ('T', False, 1, 1), ('_', False, 1, 1), ('ABCDEFGHIJKLMNOPQRSTUVWXYZ', False, 1, None)))),  # 27
+    ('object', {'hard': 14, 'soft': 14, 'type': 27}, ('type', 'soft', 'hard'), None),  # 28
+    ('array', 28, 0),  # 29
+    ('string', None, ('^[0-9, -]*$', (('0123456789, -', False, 0, None),))),  # 30
+    ('object', {'initial': 30, 'final': 30}, (), None),  # 31
+    ('object', {'args': 1, 'commandLine': 0, 'consoleSize': 15, 'cwd': 0, 'env': 1, 'terminal': 12, 'user': 17, 'capabilities': 18, 'apparmorProfile': 0, 'oomScoreAdj': 19, 'selinuxLabel': 0, 'ioPriority': 22, 'noNewPrivileges': 12, 'scheduler': 26, 'rlimits': 29, 'execCPUAffinity': 31}, ('cwd',), None),  # 32
+    ('string', None, ('^[cbup]$', (('cbup', False, 1, 1),))),  # 33
+    ('integer', 0, 65535),  # 34
+    ('integer', -9223372036854775808, 9223372036854775807),  # 35
+    ('object', {'type': 33, 'path': 0, 'fileMode': 34, 'major': 35, 'minor': 35, 'uid': 7, 'gid': 7}, ('type', 'path'), None),  # 36
+    ('array', 36, 0),  # 37
+    ('object', {'name': 0}, (), None),  # 38
+    ('object', {}, (), 38),  # 39
+    ('string', ('mount', 'pid', 'network', 'uts', 'ipc', 'user', 'cgroup', 'time'), None),  # 40
+    ('object', {'type': 40, 'path': 0}, ('type',), None),  # 41
+    ('array', 41, 0),  # 42
+    ('object', {'allow': 12, 'type': 0, 'major': 35, 'minor': 35, 'access': 0}, ('allow',), None),  # 43
+    ('array', 43, 0),  # 44
+    ('object', {'limit': 35}, ('limit',), None),  # 45
+    ('object', {'major': 35, 'minor': 35, 'rate': 14}, ('major', 'minor'), None),  # 46
+    ('array', 46, 0),  # 47
+    ('object', {'major': 35, 'minor': 35, 'weight': 34, 'leafWeight': 34}, ('major', 'minor'), None),  # 48
+    ('array', 48, 0),  # 49
+    ('object', {'weight': 34, 'leafWeight': 34, 'throttleReadBpsDevice': 47, 'throttleWriteBpsDevice': 47, 'throttleReadIOPSDevice': 47, 'throttleWriteIOPSDevice': 47, 'weightDevice': 49}, (), None),  # 50
+    ('object', {'cpus': 0, 'mems': 0, 'period': 14, 'quota': 35, 'burst': 14, 'realtimePeriod': 14, 'realtimeRuntime': 35, 'shares': 14, 'idle': 35}, (), None),  # 51
+    ('string', None, ('^[1-9][0-9]*[KMG]B$', (('123456789', False, 1, 1), ('0123456789', False, 0, None), ('KMG', False, 1, 1), ('B', False, 1, 1)))),  # 52
+    ('object', {'pageSize': 52, 'limit': 14}, ('pageSize', 'limit'), None),  # 53
+    ('array', 53, 0),  # 54
+    ('object', {'kernel': 35, 'kernelTCP': 35, 'limit': 35, 'reservation': 35, 'swap': 35, 'swappiness': 14, 'disableOOMKiller': 12, 'useHierarchy': 12, 'checkBeforeUpdate': 12}, (), None),  # 55
+    ('object', {'name': 0, 'priority': 7}, ('name', 'priority'), None),  # 56
+    ('array', 56, 0),  # 57
+    ('object', {'classID': 7, 'priorities': 57}, (), None),  # 58
+    ('object', {'hcaHandles': 7, 'hcaObjects': 7}, (), None),  # 59
+    ('object', {}, (), 59),  # 60
+    ('object', {'unified': 6, 'devices': 44, 'pids': 45, 'blockIO': 50, 'cpu': 51, 'hugepageLimits': 54, 'memory': 55, 'network': 58, 'rdma': 60}, (), None),  # 61
+    ('string', ('private', 'rprivate', 'shared', 'rshared', 'slave', 'rslave', 'unbindable', 'runbindable'), None),  # 62
+    ('string', ('SCMP_ACT_KILL', 'SCMP_ACT_KILL_PROCESS', 'SCMP_ACT_KILL_THREAD', 'SCMP_ACT_TRAP', 'SCMP_ACT_ERRNO', 'SCMP_ACT_TRACE', 'SCMP_ACT_ALLOW', 'SCMP_ACT_LOG', 'SCMP_ACT_NOTIFY'), None),  # 63
+    ('string', ('SECCOMP_FILTER_FLAG_TSYNC', 'SECCOMP_FILTER_FLAG_LOG', 'SECCOMP_FILTER_FLAG_SPEC_ALLOW', 'SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV'), None),  # 64
+    ('array', 64, 0),  # 65
+    ('string', ('SCMP_ARCH_X86', 'SCMP_ARCH_X86_64', 'SCMP_ARCH_X32', 'SCMP_ARCH_ARM', 'SCMP_ARCH_AARCH64', 'SCMP_ARCH_LOONGARCH64', 'SCMP_ARCH_M68K', 'SCMP_ARCH_MIPS', 'SCMP_ARCH_MIPS64', 'SCMP_ARCH_MIPS64N32', 'SCMP_ARCH_MIPSEL', 'SCMP_ARCH_MIPSEL64', 'SCMP_ARCH_MIPSEL64N32', 'SCMP_ARCH_PPC', 'SCMP_ARCH_PPC64', 'SCMP_ARCH_PPC64LE', 'SCMP_ARCH_S390', 'SCMP_ARCH_S390X', 'SCMP_ARCH_SH', 'SCMP_ARCH_SHEB', 'SCMP_ARCH_PARISC', 'SCMP_ARCH_PARISC64', 'SCMP_ARCH_RISCV64'), None),  # 66
+    ('array', 66, 0),  # 67
+    ('array', 0, 1),  # 68
+    ('string', ('SCMP_CMP_NE', 'SCMP_CMP_LT', 'SCMP_CMP_LE', 'SCMP_CMP_EQ', 'SCMP_CMP_GE', 'SCMP_CMP_GT', 'SCMP_CMP_MASKED_EQ'), None),  # 69
+    ('object', {'index': 7, 'value': 14, 'valueTwo': 14, 'op': 69}, ('index', 'value', 'op'), None),  # 70
+    ('array', 70, 0),  # 71
+    ('object', {'names': 68, 'action': 63, 'errnoRet': 7, 'args': 71}, ('names', 'action'), None),  # 72
+    ('array', 72, 0),  # 73
+    ('object', {'defaultAction': 63, 'defaultErrnoRet': 7, 'flags': 65, 'listenerPath': 0, 'listenerMetadata': 0, 'architectures': 67, 'syscalls': 73}, ('defaultAction',), None),  # 74
+    ('string', None, ('^MB:[^\\n]*$', (('M', False, 1, 1), ('B', False, 1, 1), (':', False, 1, 1), ('\n', True, 0, None)))),  # 75
+    ('object', {'closID': 0, 'schemata': 1, 'l3CacheSchema': 0, 'memBwSchema': 75, 'enableMonitoring': 12}, (), None),  # 76
+    ('string', ('MPOL_DEFAULT', 'MPOL_BIND', 'MPOL_INTERLEAVE', 'MPOL_WEIGHTED_INTERLEAVE', 'MPOL_PREFERRED', 'MPOL_PREFERRED_MANY', 'MPOL_LOCAL'), None),  # 77
+    ('string', ('MPOL_F_NUMA_BALANCING', 'MPOL_F_RELATIVE_NODES', 'MPOL_F_STATIC_NODES'), None),  # 78
+    ('array', 78, 0),  # 79
+    ('object', {'mode': 77, 'nodes': 0, 'flags': 79}, (), None),  # 80
+    ('string', ('LINUX', 'LINUX32'), None),  # 81
+    ('object', {'domain': 81, 'flags': 1}, (), None),  # 82
+    ('object', {'secs': 35, 'nanosecs': 7}, (), None),  # 83
+    ('object', {'boottime': 83, 'monotonic': 83}, (), None),  # 84
+    ('object', {'devices': 37, 'netDevices': 39, 'uidMappings': 9, 'gidMappings': 9, 'namespaces': 42, 'resources': 61, 'cgroupsPath': 0, 'rootfsPropagation': 62, 'seccomp': 74, 'sysctl': 6, 'maskedPaths': 1, 'readonlyPaths': 1, 'mountLabel': 0, 'intelRdt': 76, 'memoryPolicy': 80, 'personality': 82, 'timeOffsets': 84}, (), None),  # 85
+    ('object', {'ncpus': 0}, (), None),  # 86
+    ('object', {'physical': 0, 'swap': 0}, (), None),  # 87
+    ('object', {'linkname': 0, 'lowerLink': 0, 'allowedAddress': 0, 'configureAllowedAddress': 0, 'defrouter': 0, 'macAddress': 0, 'linkProtection': 0}, (), None),  # 88
+    ('array', 88, 0),  # 89
+    ('object', {'milestone': 0, 'limitpriv': 0, 'maxShmMemory': 0, 'cappedCPU': 86, 'cappedMemory': 87, 'anet': 89}, (), None),  # 90
+    ('string', ('class',), None),  # 91
+    ('object', {'id': 0, 'idType': 91}, ('id', 'idType'), None),  # 92
+    ('array', 92, 0),  # 93
+    ('object', {'limit': 14}, (), None),  # 94
+    ('object', {'mask': 14, 'group': 7}, (), None),  # 95
+    ('object', {'count': 14, 'shares': 34, 'maximum': 34, 'affinity': 95}, (), None),  # 96
+    ('object', {'iops': 14, 'bps': 14, 'sandboxSize': 14}, (), None),  # 97
+    ('object', {'memory': 94, 'cpu': 96, 'storage': 97}, (), None),  # 98
+    ('object', {'endpointList': 1, 'allowUnqualifiedDNSQuery': 12, 'DNSSearchList': 1, 'networkSharedContainerName': 0, 'networkNamespace': 0}, (), None),  # 99
+    ('object', {}, (), None),  # 100
+    ('object', {'utilityVMPath': 0}, (), None),  # 101
+    ('object', {'layerFolders': 68, 'devices': 93, 'resources': 98, 'network': 99, 'credentialSpec': 100, 'servicing': 12, 'ignoreFlushesDuringBoot': 12, 'hyperv': 101}, ('layerFolders',), None),  # 102
+    ('object', {'path': 0, 'parameters': 1}, ('path',), None),  # 103
+    ('object', {'path': 0, 'parameters': 1, 'initrd': 0}, ('path',), None),  # 104
+    ('string', ('raw', 'qcow2', 'vdi', 'vmdk', 'vhd'), None),  # 105
+    ('object', {'path': 0, 'format': 105}, ('path', 'format'), None),  # 106
+    ('object', {'firstGFN': 14, 'firstMFN': 14, 'nrMFNs': 14}, ('firstMFN', 'nrMFNs'), None),  # 107
+    ('array', 107, 0),  # 108
+    ('object', {'deviceTree': 0, 'vcpus': 7, 'memory': 14, 'dtdevs': 1, 'iomems': 108, 'irqs': 16}, (), None),  # 109
+    ('object', {'hypervisor': 103, 'kernel': 104, 'image': 106, 'hwConfig': 109}, ('kernel',), None),  # 110
+    ('string', ('mount', 'pid', 'uts', 'ipc'), None),  # 111
+    ('object', {'type': 111, 'path': 0}, ('type',), None),  # 112
+    ('array', 112, 0),  # 113
+    ('object', {'namespaces': 113}, (), None),  # 114
+    ('object', {'path': 0, 'mode': 34}, (), None),  # 115
+    ('array', 115, 0),  # 116
+    ('string', ('new', 'inherit'), None),  # 117
+    ('string', ('disable', 'new', 'inherit'), None),  # 118
+    ('integer', 0, 255),  # 119
+    ('object', {'setHostname': 12, 'rawSockets': 12, 'chflags': 12, 'mount': 1, 'quotas': 12, 'socketAf': 12, 'mlock': 12, 'reservedPorts': 12, 'suser': 12}, (), None),  # 120
+    ('object', {'parent': 0, 'host': 117, 'ip4': 118, 'ip4Addr': 1, 'ip6': 118, 'ip6Addr': 1, 'vnet': 117, 'interface': 0, 'vnetInterfaces': 1, 'sysvmsg': 118, 'sysvsem': 118, 'sysvshm': 118, 'enforceStatfs': 119, 'allow': 120}, (), None),  # 121
+    ('object', {'devices': 116, 'jail': 121}, (), None),  # 122
+    ('object', {'ociVersion': 0, 'hooks': 5, 'annotations': 6, 'hostname': 0, 'domainname': 0, 'mounts': 11, 'root': 13, 'process': 32, 'linux': 85, 'solaris': 90, 'windows': 102, 'vm': 110, 'zos': 114, 'freebsd': 122}, ('ociVersion',), None),  # 123
+)
+CONFIG = 123
+PROCESS = 32
