@@ -1,215 +1,256 @@
-"""argv to a verb's call and an exit status. No argparse: it costs more than most verbs."""
+"""The command line: argv to a call of one verb's module, and its failure to an exit status.
+
+``main`` never raises, and nothing here prints a traceback. The verbs and options themselves
+are in ``ocirt.commands.table``.
+"""
 
 from __future__ import annotations
 
 import os
 
 from ocirt import log
-from ocirt.commands.table import GLOBAL, HELP, VERBS, Option, Verb
+from ocirt.commands.table import GLOBALS, HELP, VERBS, Option, Verb
 from ocirt.errors import OcirtError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any
+
+_TRUE, _FALSE = ("true", "1", "t", "True", "TRUE", "T"), ("false", "0", "f", "False", "FALSE", "F")
+_SMALL = 1 << 20  # a number of descriptors is far below
 
 
 class Options:
-    """Options by name (with _ for -), operands in ``operands``; ``glob``: the global ones."""
+    """What a command line says. An option ``--pid-file`` is the attribute ``pid_file`` (its
+    type: see ``Option``), and beside those there are
 
-    def __init__(self, options: tuple[Option, ...]) -> None:
-        self.operands: list[str] = []
-        self.glob: Options = self
+    ``operands``: the words that are no options; ``id``: the first of them, where the verb has
+    an ID; ``glob``: the Options before the verb; ``program``: the name we were called by.
+    """
+
+    glob: Options
+    id: str
+    operands: list[str]
+    program: str
+
+    def __init__(self, options: Iterable[Option]) -> None:
+        self.operands = []
         for option in options:
-            value: Any = [] if option.many else "" if option.value else False
-            setattr(self, option.name.replace("-", "_"), value)
+            setattr(self, option.attribute, option.default())
 
-    def __getattr__(self, name: str) -> Any:
-        raise AttributeError(name)
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any: ...
 
 
 def main(argv: list[str]) -> int:
-    """Runs ``argv``; returns the exit status. Prints errors; never raises."""
+    """Does what ``argv`` says; the exit status."""
     failure = 1
     try:
-        options, rest = parse(argv[1:], GLOBAL, stop_at_operand=True)
-        log.configure(options.log, _is_json(options.log_format), options.debug)
-        if options.version:
-            return _version(argv[0])
-        if options.help or not rest:
-            print(_overview(), end="")
-            return 0 if options.help else 1
-        verb = VERBS.get(rest[0])
-        if rest[0] in ("help", "h"):
-            print(
-                _overview() if len(rest) < 2 or rest[1] not in VERBS else usage(VERBS[rest[1]]),
-                end="",
-            )
-            return 0
-        if verb is None:
-            raise UsageError(f"unknown command {rest[0]!r}", hint=_similar(rest[0], list(VERBS)))
+        _open_standard_streams()
+        glob, rest = parse(GLOBALS, argv[1:], command=True)
+        glob.program = program_name(argv[0] if argv else "")
+        if not glob.help and not glob.version:
+            log.configure(glob.log, glob.log_format == "json", glob.debug)
+        verb = _choose(glob, rest)
         failure = verb.failure
-        return _run(verb, rest[1:], options)
+        status = _run(verb, glob, rest[1:])
+        log.flush()
+        return status
+    except UsageError as error:
+        log.error(error)
+        return 1
     except OcirtError as error:
         log.error(error)
+        return failure
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:
-        return 1
-    except (OSError, MemoryError, RecursionError) as error:
-        log.error(OcirtError(f"{type(error).__name__}: {error}"))
-    except Exception as error:  # a fault of ours: still one line, never a traceback
-        log.error(OcirtError(f"internal error: {type(error).__name__}: {error}{_where(error)}"))
-    return failure
+    except BaseException as error:
+        log.error(_unexpected(error))
+        return failure
 
 
-def _run(verb: Verb, arguments: list[str], glob: Options) -> int:
-    options, operands = parse(arguments, (*verb.options, HELP), verb.name == "exec")
-    options.glob = glob
+def _choose(glob: Options, words: list[str]) -> Verb:
+    if glob.version:
+        return VERBS["version"]
+    if glob.help:
+        words[:] = ["help", *words[:1]]
+    if not words:
+        raise UsageError("no command is given", hint="ocirt --help lists them")
+    verb = VERBS.get(words[0])
+    if verb is None:
+        text = f"unknown command {words[0]!r}"
+        raise UsageError(text, hint=_nearest(words[0], VERBS) or "ocirt --help lists them")
+    return verb
+
+
+def _run(verb: Verb, glob: Options, words: list[str]) -> int:
+    if glob.version:
+        words = []
+    options, operands = parse((*verb.options, HELP), words, command=verb.command)
     options.operands = operands
+    options.glob = glob
     if options.help:
-        print(usage(verb), end="")
-        return 0
-    least = sum(not name.startswith("[") for name in verb.operands)
-    most = len(verb.operands)
-    many = bool(verb.operands) and "..." in verb.operands[-1]
-    if len(operands) < least or (len(operands) > most and not many):
-        text = f"{verb.name} takes {' '.join(verb.operands) or 'no operands'}"
-        raise UsageError(text, hint=f"ocirt {verb.name} --help")
-    _check_globals(glob)
-    module = __import__(f"ocirt.commands.{verb.name}", fromlist=["run"])
+        options.operands = [verb.name]
+        verb = VERBS["help"]
+    check_operands(verb, options.operands)
+    if verb.operands.startswith("ID"):
+        options.id = options.operands[0]
+    if verb.name in ("create", "run"):
+        _check_cgroup_driver(glob)
+    module = __import__(f"ocirt.commands.{verb.name}", fromlist=("run",))
     status: int = module.run(options)
     return status
 
 
-def _check_globals(glob: Options) -> None:
+def _check_cgroup_driver(glob: Options) -> None:
+    """Other verbs take the driver that was used at create (CONTRACT.md row 4)."""
     if glob.systemd_cgroup or glob.cgroup_manager == "systemd":
-        raise UsageError("the systemd cgroup driver is not supported by this release of ocirt")
-    if glob.cgroup_manager not in ("", "cgroupfs"):
-        raise UsageError(f"--cgroup-manager {glob.cgroup_manager}: only cgroupfs is supported")
-    if glob.rootless not in ("", "true", "false", "auto"):
-        raise UsageError(f"--rootless {glob.rootless}: it is true, false or auto")
-
-
-def parse(
-    arguments: list[str], known: tuple[Option, ...], stop_at_operand: bool
-) -> tuple[Options, list[str]]:
-    """(options, operands). ``--x v``, ``--x=v``, ``-x`` for a long name too (as Go's flag
-    package has it), short letters together; "--" ends the options. Raises UsageError."""
-    options = Options(known)
-    names = {option.name: option for option in known}
-    letters = {option.short: option for option in known if option.short}
-    operands: list[str] = []
-    queue = list(arguments)
-    while queue:
-        argument = queue.pop(0)
-        if argument == "--":
-            return options, operands + queue
-        if not argument.startswith("-") or argument == "-":
-            operands.append(argument)
-            if stop_at_operand:
-                return options, operands + queue
-            continue
-        name, equals, value = argument.lstrip("-").partition("=")
-        option = names.get(name) or letters.get(name)
-        if option is None and not argument.startswith("--") and set(name) <= letters.keys():
-            queue[:0] = [f"-{letter}" for letter in name[:-1]] + [f"-{name[-1]}{equals}{value}"]
-            continue
-        if option is None:
-            text = f"flag provided but not defined: {argument.partition('=')[0]}"
-            raise UsageError(text, hint=_similar(name, list(names)))
-        _set(options, option, equals, value, queue)
-    return options, operands
-
-
-def _set(options: Options, option: Option, equals: str, value: str, queue: list[str]) -> None:
-    name = option.name.replace("-", "_")
-    if not option.value:
-        if equals and value not in ("true", "false", "1", "0"):
-            raise UsageError(f"--{option.name}={value}: it is true or false")
-        setattr(options, name, value in ("", "true", "1"))
-        return
-    if not equals:
-        if not queue:
-            raise UsageError(f"flag needs an argument: --{option.name}")
-        value = queue.pop(0)
-    if option.many:
-        getattr(options, name).append(value)
-    else:
-        setattr(options, name, value)
+        raise UsageError("the systemd cgroup driver is not supported yet")
+    if glob.cgroup_manager == "disabled":
+        raise UsageError("--cgroup-manager disabled is not supported yet")
 
 
 def number(options: Options, name: str) -> int:
-    """An option whose value is a number; 0 if it was not given. Raises UsageError."""
-    text = getattr(options, name)
-    if text and not (text.isascii() and text.isdigit() and int(text) < 1024):
-        raise UsageError(f"--{name.replace('_', '-')} {text}: it is a number below 1024")
-    return int(text or 0)
+    """The value of an option that takes a number."""
+    value: int = getattr(options, name)
+    return value
 
 
-def _is_json(word: str) -> bool:
-    if word not in ("", "text", "json"):
-        raise UsageError(f"--log-format {word}: it is text or json")
-    return word == "json"
+# ---- the parser
 
 
-def _version(argv0: str) -> int:
-    from ocirt import SPEC_VERSION, __version__
+def parse(
+    table: tuple[Option, ...], words: list[str], *, command: bool
+) -> tuple[Options, list[str]]:
+    """(the options, the other words). Raises UsageError.
 
-    # Under a peer's name callers look for that name (CONTRACT.md row 30).
-    name = os.path.basename(argv0)
-    name = name if name in ("runc", "crun") else "ocirt"
-    print(f"{name} version {__version__}\ncommit: unknown\nspec: {SPEC_VERSION}")
-    return 0
-
-
-def _overview() -> str:
-    width = max(map(len, VERBS))
-    rows = [f"  {name:{width}}  {verb.help}" for name, verb in VERBS.items()]
-    return "\n".join(
-        [
-            "usage: ocirt [OPTION...] COMMAND [ARGUMENT...]",
-            "",
-            "An OCI runtime: compiles a container into a program and runs it.",
-            "",
-            "commands:",
-            *rows,
-            "",
-            "options:",
-            *_rows(GLOBAL),
-            "",
-        ]
-    )
-
-
-def usage(verb: Verb) -> str:
-    """``ocirt VERB --help``."""
-    options = (*verb.options, HELP)
-    head = " ".join(["usage: ocirt", verb.name, "[OPTION...]", *verb.operands])
-    return "\n".join([head, "", verb.help, "", "options:", *_rows(options), ""])
+    Accepted are what Go's flag package and getopt accept: ``--x v``, ``--x=v``, ``-x v``,
+    ``-x=v`` for long and short names, short names in one word (``-dt``, ``-uroot``), and
+    ``--`` as the end of the options. ``command``: the first other word ends them too.
+    """
+    options = Options(table)
+    known = {option.name: option for option in table}
+    known.update((option.short, option) for option in table if option.short)
+    others: list[str] = []
+    queue = words[::-1]
+    while queue:
+        word = queue.pop()
+        if word == "--":
+            break
+        if len(word) < 2 or word[0] != "-":
+            others.append(word)
+            if not command:
+                continue
+            if queue and queue[-1] == "--":
+                queue.pop()
+            break
+        _parse_option(known, word, queue, options)
+        if getattr(options, "help", False):
+            break
+    return options, others + queue[::-1]
 
 
-def _rows(options: tuple[Option, ...]) -> list[str]:
-    left = []
-    for option in options:
-        short = f"-{option.short}, " if option.short else "    "
-        left.append(f"  {short}--{option.name}" + (f" {option.value}" if option.value else ""))
-    width = max(map(len, left))
-    return [f"{name:{width}}  {option.help}" for name, option in zip(left, options)]
+def _parse_option(known: dict[str, Option], word: str, queue: list[str], options: Options) -> None:
+    name, equals, text = word.lstrip("-").partition("=")
+    option = known.get(name)
+    if option is None and word[1] != "-":
+        option = known.get(word[1])  # short ones in one word
+        if option is not None:
+            name, equals = word[1], ""
+            if option.value:
+                equals, text = "=", word[2:].removeprefix("=")
+            else:
+                queue.append("-" + word[2:])
+    if option is None:
+        shown = word.partition("=")[0]
+        hint = _nearest(name, (n for n in known if len(n) > 1), "--")
+        raise UsageError(f"flag provided but not defined: {shown}", hint=hint)
+    if option.value and not equals:
+        if not queue:
+            raise UsageError(f"flag needs an argument: --{option.name}")
+        text = queue.pop()
+    _set(options, option, text if equals or option.value else "true")
 
 
-def _similar(name: str, known: list[str]) -> str:
+def _set(options: Options, option: Option, text: str) -> None:
+    value: Any = text
+    problem = ""
+    if not option.value:
+        value = text in _TRUE
+        if text not in _TRUE + _FALSE:
+            problem = "true or false"
+    elif option.value == "N":
+        if text.isascii() and text.isdigit() and int(text[:8]) < _SMALL:
+            value = int(text)
+        else:
+            problem = "a number"
+    elif "|" in option.value and text not in option.value.split("|"):
+        problem = " or ".join(option.value.split("|"))
+    if problem:
+        raise UsageError(f"invalid value {text!r} for flag --{option.name}: not {problem}")
+    if option.many:
+        getattr(options, option.attribute).append(value)
+    else:
+        setattr(options, option.attribute, value)
+
+
+def check_operands(verb: Verb, operands: list[str]) -> None:
+    """Raises UsageError where there are too few or too many."""
+    words = verb.operands.split()
+    least = [word for word in words if "[" not in word and "]" not in word]
+    problem = ""
+    if len(operands) < len(least):
+        problem = f"{least[len(operands)].removesuffix('...')} is missing"
+    elif "..." not in verb.operands and len(operands) > len(words):
+        problem = f"too many arguments: {' '.join(operands[len(words) :])}"
+    if problem:
+        raise UsageError(f"{verb.name}: {problem}", hint=f"usage: {verb.usage()}")
+
+
+def _nearest(word: str, names: Iterable[str], prefix: str = "") -> str:
     from difflib import get_close_matches
 
-    found = get_close_matches(name, known, 1)
-    return f"did you mean {found[0]}?" if found else ""
+    close = get_close_matches(word, list(names), 1)
+    return f"did you mean {prefix}{close[0]}?" if close else ""
 
 
-def _where(error: BaseException) -> str:
-    """The innermost place in ocirt, for a report of the fault."""
-    place = ""
-    traceback = error.__traceback__
-    while traceback:
-        file = os.path.basename(traceback.tb_frame.f_code.co_filename)
-        place = f" ({file} line {traceback.tb_lineno})"
-        traceback = traceback.tb_next
-    return place
+# ---- the process
+
+
+def program_name(arg0: str) -> str:
+    """``runc`` or ``crun`` where we stand in for them (CONTRACT.md row 30), else ``ocirt``."""
+    for name in (os.path.basename(arg0), os.environ.get("OCIRT_NAME")):
+        if name in ("runc", "crun"):
+            return name
+    return "ocirt"
+
+
+def _open_standard_streams() -> None:
+    """A descriptor that the caller left closed becomes /dev/null: else the next file that is
+    opened would take its number, and go to the container as its stdin, stdout or stderr."""
+    for fd in (0, 1, 2):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.set_inheritable(os.open("/dev/null", os.O_RDWR), True)
+
+
+def _unexpected(error: BaseException) -> OcirtError:
+    """Any other exception, in one line."""
+    if isinstance(error, OSError):
+        place = f"{error.filename}: " if error.filename is not None else ""
+        return OcirtError(f"{place}{error.strerror or error}", errno=error.errno or 0)
+    if isinstance(error, MemoryError):
+        return OcirtError("out of memory")
+    if isinstance(error, RecursionError):
+        return OcirtError("nested too deeply")
+    frame, place = error.__traceback__, ""
+    while frame is not None:
+        code = frame.tb_frame.f_code
+        place = f"{os.path.basename(code.co_filename)}:{frame.tb_lineno}"
+        log.debug(f"at {place} in {code.co_name}")
+        frame = frame.tb_next
+    text = f"internal error: {type(error).__name__}: {error} ({place})"
+    return OcirtError(text, hint="this is a mistake in ocirt: please report it")

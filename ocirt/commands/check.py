@@ -6,7 +6,7 @@ import os
 
 from ocirt.config.load import examine, read
 from ocirt.config.unknown import unknown_fields
-from ocirt.errors import OcirtError, UsageError
+from ocirt.errors import OcirtError
 from ocirt.json_text import dumps
 
 TYPE_CHECKING = False
@@ -18,9 +18,7 @@ if TYPE_CHECKING:
 
 def run(options: Options) -> int:
     """Prints every problem and warning; 1 if there is a problem."""
-    if options.format not in ("", "text", "json"):
-        raise UsageError(f"--format {options.format}: it is text or json")
-    bundle = os.path.abspath(options.operands[0] if options.operands else ".")
+    bundle = os.path.abspath(options.arguments[0] if options.arguments else ".")
     document, problems, warnings = examine(read(bundle))
     if document:
         warnings = warnings + unknown_fields(document)

@@ -1,10 +1,11 @@
-"""ocirt delete"""
+"""``delete [--force] ID...`` (CONTRACT.md row 19)."""
 
 from __future__ import annotations
 
 import errno
 
-from ocirt.errors import StateError
+from ocirt import log
+from ocirt.errors import OcirtError, StateError
 from ocirt.runtime.delete import delete
 from ocirt.runtime.store import Store
 
@@ -14,12 +15,18 @@ if TYPE_CHECKING:
 
 
 def run(options: Options) -> int:
-    """Removes the container."""
-    try:
-        container = Store(options.glob.root).open(options.operands[0])
-    except StateError as error:
-        if options.force and error.errno == errno.ENOENT:
-            return 0
-        raise
-    delete(container, options.force)
+    """All of them are tried; with --force a missing one is no error."""
+    store = Store(options.glob.root)
+    failed: OcirtError | None = None
+    for id in options.operands:
+        try:
+            delete(store.open(id), options.force)
+        except OcirtError as error:
+            if options.force and isinstance(error, StateError) and error.errno == errno.ENOENT:
+                continue
+            if failed:
+                log.error(failed)
+            failed = error
+    if failed:
+        raise failed
     return 0

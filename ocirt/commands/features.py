@@ -1,10 +1,12 @@
-"""ocirt features"""
+"""``features`` (CONTRACT.md row 29; features.md): what this runtime can do, whatever the host
+can. Nothing goes to stderr."""
 
 from __future__ import annotations
 
 from ocirt import SPEC_VERSION, __version__
-from ocirt.host.constants import CAPABILITIES
-from ocirt.json_text import dumps
+from ocirt.commands.output import put_json
+from ocirt.commands.version import commit
+from ocirt.host.constants import CAPABILITIES, NAMESPACE_FLAGS
 from ocirt.plan.mount_options import NAMES
 
 TYPE_CHECKING = False
@@ -13,26 +15,31 @@ if TYPE_CHECKING:
 
     from ocirt.cli import Options
 
-_HOOKS = "prestart createRuntime createContainer startContainer poststart poststop"
-_NAMESPACES = "cgroup ipc mount network pid time uts"
+_HOOKS = (
+    "prestart",
+    "createRuntime",
+    "createContainer",
+    "startContainer",
+    "poststart",
+    "poststop",
+)
 
 
 def run(options: Options) -> int:
-    """Prints the document of features.md."""
-    print(dumps(features(), 2))
-    return 0
+    """The document, on stdout."""
+    return put_json(features())
 
 
 def features() -> dict[str, Any]:
-    """What this release does; nothing that it refuses."""
+    """The document. What is false comes with later issues and is refused until then."""
     return {
         "ociVersionMin": "1.0.0",
         "ociVersionMax": SPEC_VERSION,
-        "hooks": _HOOKS.split(),
-        "mountOptions": NAMES,
+        "hooks": list(_HOOKS),
+        "mountOptions": list(NAMES),
         "linux": {
-            "namespaces": _NAMESPACES.split(),
-            "capabilities": list(CAPABILITIES),
+            "namespaces": sorted(set(NAMESPACE_FLAGS) - {"user"}),
+            "capabilities": sorted(CAPABILITIES),
             "cgroup": {
                 "v1": True,
                 "v2": True,
@@ -44,10 +51,10 @@ def features() -> dict[str, Any]:
             "apparmor": {"enabled": True},
             "selinux": {"enabled": True},
             "intelRdt": {"enabled": False},
-            "memoryPolicy": {},
             "mountExtensions": {"idmap": {"enabled": False}},
             "netDevices": {"enabled": False},
         },
-        "annotations": {"io.ocirt.version": __version__},
+        "annotations": {"io.ocirt.version": __version__, "io.ocirt.commit": commit()},
+        # No annotation of config.json changes what is done.
         "potentiallyUnsafeConfigAnnotations": [],
     }

@@ -1,8 +1,7 @@
-"""ocirt kill"""
+"""``kill [--all] ID [SIGNAL]`` (CONTRACT.md row 18)."""
 
 from __future__ import annotations
 
-from ocirt.errors import StateError
 from ocirt.runtime.kill import kill, signal_number
 from ocirt.runtime.store import Store
 
@@ -12,11 +11,8 @@ if TYPE_CHECKING:
 
 
 def run(options: Options) -> int:
-    """Sends the signal."""
-    number = signal_number(options.operands[1] if len(options.operands) > 1 else "TERM")
-    container = Store(options.glob.root).open(options.operands[0])
-    state = container.read_state()
-    if state is None:
-        raise StateError("container not running")
-    kill(container, state, number, options.all)
+    """SIGNAL is TERM where none is given."""
+    number = signal_number((*options.operands, "TERM")[1])
+    container = Store(options.glob.root).open(options.id)
+    kill(container, container.read_state(), number, options.all)
     return 0

@@ -1,12 +1,13 @@
-"""ocirt list"""
+"""``list`` (CONTRACT.md row 21)."""
 
 from __future__ import annotations
 
-from ocirt.errors import OcirtError, UsageError
-from ocirt.json_text import dumps
+from ocirt import log
+from ocirt.commands.output import put, put_json
+from ocirt.errors import OcirtError, StateError
 from ocirt.runtime.spec_state import full_state
 from ocirt.runtime.status import status
-from ocirt.runtime.store import Store
+from ocirt.runtime.store import State, Store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,37 +16,40 @@ if TYPE_CHECKING:
     from ocirt.cli import Options
 
 _COLUMNS = ("id", "pid", "status", "bundle", "created", "owner")
+_NARROWEST = 12
 
 
 def run(options: Options) -> int:
-    """Prints every container below --root."""
-    if options.format not in ("", "table", "json"):
-        raise UsageError(f"--format {options.format}: it is table or json")
+    """A container whose state can't be read is a warning, and the others are shown."""
     store = Store(options.glob.root)
     if options.quiet:
-        for id in store.ids():
-            print(id)
-        return 0
-    states = _states(store)
+        return put("".join(f"{id}\n" for id in store.ids()))
+    states = [state for id in store.ids() if (state := _read(store, id))]
     if options.format == "json":
-        print(dumps(states))
-        return 0
-    rows = [tuple(name.upper() for name in _COLUMNS)]
-    rows += [tuple(str(state[name]) for name in _COLUMNS) for state in states]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(_COLUMNS))]
-    for row in rows:
-        print("   ".join(f"{text:{width}}" for text, width in zip(row, widths)).rstrip())
-    return 0
+        return put_json(states)
+    return put(table(states))
 
 
-def _states(store: Store) -> list[dict[str, Any]]:
-    found = []
-    for id in store.ids():
-        try:
-            container = store.open(id)
-            state = container.read_state()
-        except OcirtError:
-            continue  # deleted in between
-        if state is not None:
-            found.append(full_state(state, status(container, state)))
-    return found
+def _read(store: Store, id: str) -> dict[str, Any] | None:
+    """None for one that was deleted since its name was read."""
+    try:
+        container = store.open(id)
+    except StateError:
+        return None
+    try:
+        state = container.read_state()
+        return full_state(state or State(id), status(container, state))
+    except OcirtError as error:
+        log.warning(f"container {id}: {error}")
+        return None
+    finally:
+        container.close()
+
+
+def table(states: list[dict[str, Any]]) -> str:
+    """Columns of text with a header."""
+    rows = [[name.upper() for name in _COLUMNS]]
+    rows += [[str(state[name]) for name in _COLUMNS] for state in states]
+    widths = [max(_NARROWEST, *(len(cell) + 3 for cell in column)) for column in zip(*rows)]
+    lines = ("".join(c.ljust(w) for c, w in zip(row, widths)).rstrip() for row in rows)
+    return "".join(f"{line}\n" for line in lines)

@@ -6,7 +6,6 @@ import os
 
 from ocirt import log
 from ocirt.config.load import load
-from ocirt.errors import UsageError
 from ocirt.plan.container import Request, compile_create
 from ocirt.plan.show import to_document, to_text
 from ocirt.plan.verify import verify
@@ -19,9 +18,7 @@ if TYPE_CHECKING:
 
 def run(options: Options) -> int:
     """Prints the program; opens nothing of the host but the bundle."""
-    if options.format not in ("", "text", "json"):
-        raise UsageError(f"--format {options.format}: it is text or json")
-    config = load(os.path.abspath(options.operands[0] if options.operands else "."))
+    config = load(os.path.abspath(options.arguments[0] if options.arguments else "."))
     for warning in config.warnings:
         log.warning(str(warning))
     document = config.document

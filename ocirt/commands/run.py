@@ -23,7 +23,7 @@ def run(options: Options) -> int:
         from ocirt.runtime.foreground import Signals
 
         signals = Signals()  # from now on, so that none is lost
-    created = create(Store(options.glob.root), options.operands[0], wanted)
+    created = create(Store(options.globals.root), options.id, wanted)
     try:
         start(created.container, created.state)
     except BaseException:

@@ -1,4 +1,4 @@
-"""ocirt spec"""
+"""``spec``: a config.json to start from, a shell in a terminal with few privileges."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import os
 
 from ocirt import SPEC_VERSION
 from ocirt.errors import OcirtError
-from ocirt.json_text import dumps
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,26 +13,60 @@ if TYPE_CHECKING:
 
     from ocirt.cli import Options
 
-_CAPABILITIES = ["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"]
-_MASKED = """/proc/acpi /proc/asound /proc/kcore /proc/keys /proc/latency_stats /proc/timer_list
-/proc/timer_stats /proc/sched_debug /proc/scsi /sys/firmware /sys/devices/virtual/powercap"""
-_READONLY = "/proc/bus /proc/fs /proc/irq /proc/sys /proc/sysrq-trigger"
+_CAPABILITIES = ("CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE")
+# (destination, type, source, options); the first five are those of config-linux.md, "Default
+# Filesystems", and what a POSIX system has below /dev.
+_MOUNTS = (
+    ("/proc", "proc", "proc", ""),
+    ("/dev", "tmpfs", "tmpfs", "nosuid strictatime mode=755 size=65536k"),
+    ("/dev/pts", "devpts", "devpts", "nosuid noexec newinstance ptmxmode=0666 mode=0620 gid=5"),
+    ("/dev/shm", "tmpfs", "shm", "nosuid noexec nodev mode=1777 size=65536k"),
+    ("/dev/mqueue", "mqueue", "mqueue", "nosuid noexec nodev"),
+    ("/sys", "sysfs", "sysfs", "nosuid noexec nodev ro"),
+    ("/sys/fs/cgroup", "cgroup", "cgroup", "nosuid noexec nodev relatime ro"),
+)
+# What tells about the host and its hardware, or changes it. /proc/sys is of the container's
+# own namespaces only in part.
+_MASKED = (
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/sys/devices/virtual/powercap",
+    "/sys/firmware",
+)
+_READONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
+_NAMESPACES = ("pid", "network", "ipc", "uts", "mount")
 
 
 def run(options: Options) -> int:
-    """Writes config.json; an existing one is left alone."""
-    path = os.path.join(options.bundle or ".", "config.json")
+    """Never replaces a file."""
+    if options.rootless:
+        raise OcirtError("spec --rootless: user namespaces are not there yet")
+    from ocirt.json_text import dumps
+
+    path = os.path.join(options.bundle, "config.json")
+    text = dumps(default_config(), 2) + "\n"
     try:
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-    except OSError as error:
-        raise OcirtError(f"{path}: {error.strerror}", errno=error.errno or 0) from None
-    with open(fd, "w") as file:
-        file.write(dumps(default_config(), 2) + "\n")
+        with open(path, "x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise OcirtError(f"{path} exists", hint="remove it, or move it away, first") from None
     return 0
 
 
 def default_config() -> dict[str, Any]:
-    """A shell in a container of its own, as safe as it can be without knowing the program."""
+    """The document. It has a cgroup namespace on a v2 host only: on v1, programs look for
+    their cgroup by its path on the host."""
+    namespaces = [{"type": kind} for kind in _NAMESPACES]
+    if os.path.exists("/sys/fs/cgroup/cgroup.controllers"):
+        namespaces.append({"type": "cgroup"})
     return {
         "ociVersion": SPEC_VERSION,
         "process": {
@@ -45,41 +78,28 @@ def default_config() -> dict[str, Any]:
                 "TERM=xterm",
             ],
             "cwd": "/",
-            # No inheritable set: it would give files with inheritable capabilities more than
-            # the program has (CVE-2022-29162).
+            # No inheritable ones: a program with inheritable file capabilities would gain them
+            # (CVE-2022-29162).
             "capabilities": {
-                "bounding": _CAPABILITIES,
-                "effective": _CAPABILITIES,
-                "permitted": _CAPABILITIES,
+                kind: list(_CAPABILITIES) for kind in ("bounding", "effective", "permitted")
             },
             "rlimits": [{"type": "RLIMIT_NOFILE", "hard": 1024, "soft": 1024}],
             "noNewPrivileges": True,
         },
         "root": {"path": "rootfs", "readonly": True},
         "hostname": "ocirt",
-        "mounts": _mounts(),
+        "mounts": [_mount(*row) for row in _MOUNTS],
         "linux": {
             "resources": {"devices": [{"allow": False, "access": "rwm"}]},
-            "namespaces": [
-                {"type": kind} for kind in ("pid", "network", "ipc", "uts", "mount", "cgroup")
-            ],
-            "maskedPaths": _MASKED.split(),
-            "readonlyPaths": _READONLY.split(),
+            "namespaces": namespaces,
+            "maskedPaths": list(_MASKED),
+            "readonlyPaths": list(_READONLY),
         },
     }
 
 
-def _mounts() -> list[dict[str, Any]]:
-    rows = (
-        ("/proc", "proc", "proc", ""),
-        ("/dev", "tmpfs", "tmpfs", "nosuid strictatime mode=755 size=65536k"),
-        ("/dev/pts", "devpts", "devpts", "nosuid noexec newinstance ptmxmode=0666 mode=0620 gid=5"),
-        ("/dev/shm", "tmpfs", "shm", "nosuid noexec nodev mode=1777 size=65536k"),
-        ("/dev/mqueue", "mqueue", "mqueue", "nosuid noexec nodev"),
-        ("/sys", "sysfs", "sysfs", "nosuid noexec nodev ro"),
-        ("/sys/fs/cgroup", "cgroup", "cgroup", "nosuid noexec nodev relatime ro"),
-    )
-    return [
-        {"destination": d, "type": t, "source": s, **({"options": o.split()} if o else {})}
-        for d, t, s, o in rows
-    ]
+def _mount(destination: str, fs_type: str, source: str, options: str) -> dict[str, Any]:
+    mount: dict[str, Any] = {"destination": destination, "type": fs_type, "source": source}
+    if options:
+        mount["options"] = options.split()
+    return mount

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def run(options: Options) -> int:
     """Starts a created container."""
-    container = Store(options.glob.root).open(options.operands[0])
+    container = Store(options.globals.root).open(options.id)
     container.lock()
     state = container.read_state()
     if state is None:

@@ -1,12 +1,11 @@
-"""ocirt state"""
+"""``state ID`` (CONTRACT.md row 20; runtime.md, "Query State")."""
 
 from __future__ import annotations
 
-from ocirt.errors import StateError
-from ocirt.json_text import dumps
+from ocirt.commands.output import put_json
 from ocirt.runtime.spec_state import full_state
 from ocirt.runtime.status import status
-from ocirt.runtime.store import Store
+from ocirt.runtime.store import State, Store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,10 +13,8 @@ if TYPE_CHECKING:
 
 
 def run(options: Options) -> int:
-    """Prints the state."""
-    container = Store(options.glob.root).open(options.operands[0])
+    """One that has no state yet, or a create that was cut short, has no pid and no bundle."""
+    container = Store(options.glob.root).open(options.id)
     state = container.read_state()
-    if state is None:
-        raise StateError(f"container {container.id} has no state yet")
-    print(dumps(full_state(state, status(container, state)), 2))
-    return 0
+    now = status(container, state)
+    return put_json(full_state(state or State(container.id), now))

@@ -1,139 +1,197 @@
-"""Every verb and option of the command line: what it is called, what it takes, what it does.
+"""Every verb and option of the command line: what the parser (``ocirt.cli``), ``help``, the bash
+completion and the manual pages are made from.
 
-``ocirt.cli`` parses by this table and prints ``--help`` from it.
+Each verb NAME has a module ``ocirt.commands.NAME`` with ``run(options: Options) -> int``, which
+is imported only when that verb runs.
 """
 
 from __future__ import annotations
 
 
 class Option:
-    """``name`` without dashes; ``value``: what it takes ("" for a switch);
-    ``many``: may be given again, values are collected; ``short``: a letter or ""."""
+    """``value``: what help calls the value, "" for a switch. ``N`` is a number from 0 on (the
+    default is 0); ``a|b|c`` are the only words allowed, the first is the default; any other
+    is text, "" by default. ``many``: may be repeated, the values are a list."""
 
     __slots__ = ("help", "many", "name", "short", "value")
 
-    def __init__(
-        self, name: str, help: str, value: str = "", short: str = "", many: bool = False
-    ) -> None:
+    def __init__(self, name: str, short: str, value: str, help: str, *, many: bool = False) -> None:
         self.name = name
-        self.help = help
-        self.value = value
         self.short = short
+        self.value = value
+        self.help = help
         self.many = many
+
+    @property
+    def attribute(self) -> str:
+        """Its name in ``Options``."""
+        return self.name.replace("-", "_")
+
+    def default(self) -> str | int | bool | list[str]:
+        """The value where the option is not given."""
+        if self.many:
+            return []
+        if not self.value:
+            return False
+        if self.value == "N":
+            return 0
+        return self.value.partition("|")[0] if "|" in self.value else ""
 
 
 class Verb:
-    """``operands``: (name, ...) of what comes after the options; the last may end in "..." (any
-    number) and names in brackets may be missing. ``failure``: exit status of an error."""
+    """``operands``: as in a usage line, ``ID [SIGNAL]``; brackets are what may be left out,
+    ``...`` any number. ``command``: options end at the first operand, because what follows it
+    is somebody else's command line. ``failure``: the exit status of a failure. ``hot``: its
+    start-up time counts (tests/unit/test_hot_path_imports.py)."""
 
-    __slots__ = ("failure", "help", "name", "operands", "options")
+    __slots__ = ("command", "failure", "hot", "name", "operands", "options", "summary")
 
     def __init__(
         self,
         name: str,
-        operands: tuple[str, ...],
-        help: str,
+        summary: str,
+        operands: str,
         options: tuple[Option, ...] = (),
+        *,
+        hot: bool = False,
+        command: bool = False,
         failure: int = 1,
     ) -> None:
         self.name = name
+        self.summary = summary
         self.operands = operands
-        self.help = help
         self.options = options
+        self.hot = hot
+        self.command = command
         self.failure = failure
 
+    def usage(self) -> str:
+        """``ocirt kill [OPTION...] ID [SIGNAL]``"""
+        words = ["ocirt", self.name, "[OPTION...]", self.operands]
+        return " ".join(word for word in words if word)
 
-GLOBAL = (
-    Option("root", "folder of the containers' state (default /run/ocirt)", "FOLDER"),
-    Option("debug", "show the program as it runs"),
-    Option("log", "append warnings and errors to FILE", "FILE"),
-    Option("log-format", "format of the log: text or json", "FORMAT"),
-    Option("systemd-cgroup", "refused for now: the systemd cgroup driver"),
-    Option("rootless", "true, false or auto: accepted for callers of runc", "WHEN"),
-    Option("cgroup-manager", "cgroupfs (systemd and disabled are refused for now)", "NAME"),
-    Option("version", "print the version", short="v"),
-    Option("help", "print this help", short="h"),
+
+HELP = Option("help", "h", "", "show this text")
+
+GLOBALS = (
+    Option("root", "", "FOLDER", "where the state of containers is kept"),
+    Option("debug", "", "", "say what is being done"),
+    Option("log", "", "FILE", "append errors and warnings to FILE as well"),
+    Option("log-format", "", "text|json", "format of the lines of --log"),
+    Option("systemd-cgroup", "", "", "ask systemd for the container's cgroup"),
+    Option("rootless", "", "auto|true|false", "run without privileges of the host's root"),
+    Option("cgroup-manager", "", "cgroupfs|systemd|disabled", "who makes the container's cgroup"),
+    Option("version", "v", "", "show the version"),
+    HELP,
 )
-HELP = GLOBAL[-1]
 
-_BUNDLE = Option("bundle", "folder of config.json (default .)", "FOLDER", "b")
+_BUNDLE = Option("bundle", "b", "FOLDER", "the bundle's folder (default: the current one)")
+_PID_FILE = Option("pid-file", "", "FILE", "write the pid of the process to FILE")
+_SOCKETS = (
+    Option("console-socket", "", "SOCKET", "send the terminal's master side to a unix socket"),
+    Option("pidfd-socket", "", "SOCKET", "send a pidfd of the process to a unix socket"),
+)
+_PRESERVE = Option(
+    "preserve-fds", "", "N", "hand N more open descriptors on, from 3 (LISTEN_FDS come first)"
+)
 _CREATE = (
     _BUNDLE,
-    Option("pid-file", "write the process id to FILE", "FILE"),
-    Option("console-socket", "unix socket that gets the terminal's master", "PATH"),
-    Option("pidfd-socket", "unix socket that gets a pidfd of the process", "PATH"),
-    Option("no-pivot", "change the root without pivot_root (root on a ramfs)"),
-    Option("no-new-keyring", "keep the caller's session keyring"),
-    Option("preserve-fds", "hand N descriptors on, from number 3", "N"),
+    _PID_FILE,
+    *_SOCKETS,
+    Option("no-pivot", "", "", "change the root without pivot_root (root on a ramdisk)"),
+    Option("no-new-keyring", "", "", "keep the caller's session keyring"),
+    _PRESERVE,
 )
-_RUN = (
-    Option("detach", "do not wait for the container", short="d"),
-    Option("keep", "do not delete the container when it ends"),
-    Option("no-subreaper", "accepted for callers of runc: ocirt never is a subreaper"),
-)
-_FORMAT = Option("format", "text or json", "FORMAT", "f")
+_DETACH = Option("detach", "d", "", "don't wait for the process")
+_FORMAT = Option("format", "f", "text|json", "output format")
 
-VERBS = {
-    verb.name: verb
-    for verb in (
-        Verb("create", ("ID",), "make a container from a bundle; its program waits", _CREATE),
-        Verb("start", ("ID",), "run the program of a created container"),
-        Verb("state", ("ID",), "print a container's state as JSON"),
-        Verb(
-            "kill",
-            ("ID", "[SIGNAL]"),
-            "send a signal (default TERM)",
-            (Option("all", "to every process of the container", short="a"),),
+_ALL = (
+    Verb("create", "make a container from a bundle; start runs it", "ID", _CREATE, hot=True),
+    Verb("start", "run the process of a created container", "ID", hot=True),
+    Verb("state", "print the state of a container as JSON", "ID", hot=True),
+    Verb(
+        "kill",
+        "send a signal to a container's first process (default: TERM)",
+        "ID [SIGNAL]",
+        (Option("all", "a", "", "send it to every process of the container"),),
+        hot=True,
+    ),
+    Verb(
+        "delete",
+        "remove containers that have stopped, or were never started",
+        "ID...",
+        (Option("force", "f", "", "kill what still runs; a missing container is no error"),),
+        hot=True,
+    ),
+    Verb(
+        "run",
+        "create and start a container, wait for its end and delete it",
+        "ID",
+        (
+            *_CREATE,
+            _DETACH,
+            Option("keep", "", "", "don't delete it when it ends"),
+            Option("no-subreaper", "", "", "let init adopt what the container leaves behind"),
         ),
-        Verb(
-            "delete",
-            ("ID",),
-            "remove a stopped container",
-            (Option("force", "end it first; no error if there is none", short="f"),),
+        hot=True,
+    ),
+    Verb(
+        "exec",
+        "run one more process in a container",
+        "ID [COMMAND ARGUMENT...]",
+        (
+            Option("process", "p", "FILE", "the process, as JSON, instead of COMMAND"),
+            _DETACH,
+            Option("tty", "t", "", "give it a terminal"),
+            _PID_FILE,
+            *_SOCKETS,
+            _PRESERVE,
+            Option("cwd", "", "FOLDER", "its working directory, in the container"),
+            Option("env", "e", "NAME=VALUE", "set an environment variable", many=True),
+            Option("user", "u", "UID[:GID]", "its user and group"),
+            Option("additional-gids", "g", "GID", "one more group", many=True),
+            Option("process-label", "", "LABEL", "its SELinux label"),
+            Option("apparmor", "", "PROFILE", "its AppArmor profile"),
+            Option("no-new-privs", "", "", "it can't gain privileges"),
+            Option("cap", "c", "NAME", "one more capability", many=True),
+            Option("cgroup", "", "PATH", "a cgroup below the container's"),
+            Option("ignore-paused", "", "", "in a paused container too"),
         ),
-        Verb("run", ("ID",), "create, start and wait for a container", (*_CREATE, *_RUN)),
-        Verb(
-            "list",
-            (),
-            "list containers",
-            (
-                Option("format", "table or json", "FORMAT", "f"),
-                Option("quiet", "ids alone", short="q"),
-            ),
+        hot=True,
+        command=True,
+        failure=255,
+    ),
+    Verb(
+        "list",
+        "list the containers",
+        "",
+        (
+            Option("format", "f", "table|json", "output format"),
+            Option("quiet", "q", "", "ids only"),
         ),
-        Verb("spec", (), "write a config.json to start from", (_BUNDLE,)),
-        Verb("features", (), "print what this ocirt can do, as JSON"),
-        Verb(
-            "plan",
-            ("[BUNDLE]",),
-            "print the program that create would run",
-            (_FORMAT, Option("show-env", "with the values of environment variables")),
-        ),
-        Verb("check", ("[BUNDLE]",), "report everything that is wrong with a bundle", (_FORMAT,)),
-        Verb(
-            "exec",
-            ("ID", "[COMMAND...]"),
-            "run another process in a container",
-            (
-                Option("process", "process object to run (JSON)", "FILE", "p"),
-                Option("detach", "do not wait for the process", short="d"),
-                Option("tty", "give it a terminal", short="t"),
-                Option("pid-file", "write the process id to FILE", "FILE"),
-                Option("console-socket", "unix socket that gets the terminal's master", "PATH"),
-                Option("pidfd-socket", "unix socket that gets a pidfd of the process", "PATH"),
-                Option("preserve-fds", "hand N descriptors on, from number 3", "N"),
-                Option("cwd", "working directory", "FOLDER"),
-                Option("env", "environment variable NAME=VALUE", "ENTRY", "e", many=True),
-                Option("user", "UID or UID:GID", "USER", "u"),
-                Option("additional-gids", "supplementary group", "GID", "g", many=True),
-                Option("process-label", "SELinux label", "LABEL"),
-                Option("apparmor", "AppArmor profile", "PROFILE"),
-                Option("no-new-privs", "set no_new_privs"),
-                Option("cap", "one more capability", "CAP", "c", many=True),
-                Option("cgroup", "cgroup below the container's", "PATH"),
-                Option("ignore-paused", "accepted for callers of runc"),
-            ),
-            failure=255,
-        ),
-    )
-}
+    ),
+    Verb(
+        "check",
+        "report everything that is wrong with a bundle",
+        "[BUNDLE]",
+        (_FORMAT,),
+    ),
+    Verb(
+        "plan",
+        "print what create would ask of the kernel, without doing any of it",
+        "[BUNDLE]",
+        (_FORMAT, Option("show-env", "", "", "show the values of environment variables")),
+    ),
+    Verb(
+        "spec",
+        "write a config.json to start from",
+        "",
+        (_BUNDLE, Option("rootless", "", "", "one that needs no privileges")),
+    ),
+    Verb("features", "print what this runtime can do as JSON", ""),
+    Verb("version", "print the version", ""),
+    Verb("completion", "print a completion script for bash", ""),
+    Verb("help", "explain a command", "[COMMAND]"),
+)
+
+VERBS = {verb.name: verb for verb in _ALL}

@@ -1,0 +1,115 @@
+"""Hooks that run inside the container: a second machine joins it, then becomes the hook.
+
+createContainer: programs of the host, while the old root is still there.
+startContainer: programs of the container's root, as the container's user.
+"""
+
+from __future__ import annotations
+
+import os
+
+from ocirt.plan.exec import compile_host_hook, compile_join_exec
+from ocirt.plan.host_work import READY, TAG_HOST_ROOT
+from ocirt.plan.namespaces import Namespaces
+from ocirt.runtime.hooks import run_hook
+from ocirt.runtime.session import Session
+from ocirt.runtime.spec_state import spec_state
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ocirt.plan.program import Plan
+    from ocirt.runtime.store import Container, State
+
+
+def run_create_container(
+    hooks: list[dict[str, Any]], session: Session, document: dict[str, Any], state: dict[str, Any]
+) -> None:
+    """Runs them in order. Raises OcirtError for the first that fails."""
+    namespaces = Namespaces(document.get("linux") or {})
+    host_root = session.received.pop(TAG_HOST_ROOT)
+
+    def start(hook: dict[str, Any], at: str, stdin: int, output: int) -> tuple[int, int]:
+        plan = compile_host_hook(hook, at, namespaces)
+        return _start(plan, {"pidfd": session.pidfd, "sent": host_root}, stdin, output)
+
+    try:
+        for index, hook in enumerate(hooks):
+            name = f"createContainer hook {index}"
+            run_hook(hook, f"/hooks/createContainer/{index}", name, state, start)
+    finally:
+        os.close(host_root)
+
+
+def run_start_container(container: Container, state: State, document: dict[str, Any]) -> None:
+    """Runs them in order. Raises OcirtError for the first that fails."""
+    from ocirt.runtime.kill import open_process
+
+    linux = document.get("linux") or {}
+    namespaces = Namespaces(linux)
+    pidfd = open_process(state)
+
+    def start(hook: dict[str, Any], at: str, stdin: int, output: int) -> tuple[int, int]:
+        wanted = dict(document["process"], terminal=False, cwd="/")
+        wanted["args"] = hook.get("args") or [hook["path"]]
+        wanted["env"] = hook.get("env") or []
+        plan = compile_join_exec(
+            wanted, linux, namespaces, id=state.id, first_fd=3, keyring=False, base=at
+        )
+        # The file to execute is `path`; args[0] is only what it is called.
+        _set_program(plan, hook["path"])
+        root = os.open(f"/proc/{state.pid}/root", os.O_PATH | os.O_CLOEXEC)
+        try:
+            return _start(plan, {"pidfd": pidfd, "folder": root}, stdin, output)
+        finally:
+            os.close(root)
+
+    try:
+        for index, hook in enumerate(document["hooks"]["startContainer"]):
+            name = f"startContainer hook {index}"
+            at = f"/hooks/startContainer/{index}"
+            run_hook(hook, at, name, spec_state(state, "created"), start)
+    finally:
+        os.close(pidfd)
+
+
+def _set_program(plan: Plan, path: str) -> None:
+    for instruction in plan.instructions:
+        if instruction.op.name == "FIND_EXEC":
+            instruction.values = ([path],)
+
+
+def _start(plan: Plan, pins: dict[str, int], stdin: int, output: int) -> tuple[int, int]:
+    """Runs the plan with these standard descriptors; the hook's pid and pidfd."""
+    fds = {pin.slot: pins[pin.kind] for pin in plan.pins}
+    with _Standard(stdin, output):
+        session = Session(plan)
+    try:
+        session.run(fds, {READY: lambda: None})
+    except BaseException:
+        session.kill()
+        raise
+    pidfd = os.dup(session.pidfd)
+    session.close()
+    return session.pid, pidfd
+
+
+class _Standard:
+    """The machine inherits 0, 1 and 2: for the moment of its start they are the hook's."""
+
+    __slots__ = ("_new", "_old")
+
+    def __init__(self, stdin: int, output: int) -> None:
+        self._new = (stdin, output, output)
+        self._old: list[int] = []
+
+    def __enter__(self) -> None:
+        self._old = [os.dup(fd) for fd in range(3)]
+        for fd, new in enumerate(self._new):
+            os.dup2(new, fd)
+
+    def __exit__(self, *_: object) -> None:
+        for fd, old in enumerate(self._old):
+            os.dup2(old, fd)
+            os.close(old)

@@ -1,0 +1,135 @@
+"""``exec``: one more process in a container that is created or runs."""
+
+from __future__ import annotations
+
+import os
+
+from ocirt.cgroup.manager import from_state
+from ocirt.errors import OcirtError, StateError
+from ocirt.plan.exec import compile_join_exec
+from ocirt.plan.host_work import READY, TAG_MASTER
+from ocirt.plan.namespaces import Namespaces
+from ocirt.plan.process import environment_of
+from ocirt.plan.verify import verify
+from ocirt.runtime import schedule
+from ocirt.runtime.kill import open_process
+from ocirt.runtime.session import Session
+from ocirt.runtime.status import status
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ocirt.runtime.store import Container, State
+
+
+class Options:
+    """What the command line says about how to run it; ``base``: JSON pointer of ``process``;
+    ``keep_console``: the caller keeps the terminal's master side."""
+
+    __slots__ = (
+        "base",
+        "cgroup",
+        "console_socket",
+        "keep_console",
+        "pid_file",
+        "pidfd_socket",
+        "preserve_fds",
+    )
+
+    def __init__(self) -> None:
+        self.base = "/process"
+        self.cgroup = ""
+        self.console_socket = ""
+        self.keep_console = False
+        self.pid_file = ""
+        self.pidfd_socket = ""
+        self.preserve_fds = 0
+
+
+def execute(
+    container: Container,
+    state: State,
+    document: dict[str, Any],
+    process: dict[str, Any],
+    options: Options,
+) -> Session:
+    """Runs ``process``; returns once its program runs. Raises OcirtError, and leaves neither a
+    process nor a pid file then.
+
+    ``document``: the container's config.json.
+    """
+    if status(container, state) == "stopped":
+        raise StateError("cannot exec in a stopped container: container not running")
+    if process.get("terminal") and not options.console_socket and not options.keep_console:
+        text = "cannot allocate tty if runtime will detach without setting console socket"
+        raise OcirtError(text, hint="--console-socket PATH, or leave --detach out")
+    linux = document.get("linux") or {}
+    namespaces = Namespaces(linux)
+    plan = compile_join_exec(
+        process,
+        linux,
+        namespaces,
+        id=state.id,
+        first_fd=3 + options.preserve_fds,
+        keyring=state.keyring,
+        base=options.base,
+    )
+    verify(plan)
+    manager = from_state(state.cgroup)
+    if options.cgroup:
+        manager = manager.sub(options.cgroup)
+    try:
+        pidfd = open_process(state)
+    except ProcessLookupError:
+        raise StateError("cannot exec in a stopped container: container not running") from None
+    pins = {"pidfd": pidfd}
+    if not namespaces.has("mount"):
+        pins["folder"] = os.open(f"/proc/{state.pid}/root", os.O_PATH | os.O_CLOEXEC)
+    cgroup = manager.open()
+    try:
+        session = Session(plan, cgroup, 3 + options.preserve_fds)
+        try:
+            if cgroup < 0:
+                manager.join(session.pid)
+            fds = {pin.slot: pins[pin.kind] for pin in plan.pins}
+            session.run(fds, {READY: lambda: _ready(session, state, process, options)})
+            _hand_out(session, options)
+        except BaseException:
+            session.kill()
+            raise
+    finally:
+        for fd in pins.values():
+            os.close(fd)
+        if cgroup >= 0:
+            os.close(cgroup)
+    return session
+
+
+def _ready(session: Session, state: State, process: dict[str, Any], options: Options) -> None:
+    from ocirt.runtime.create import add_home
+
+    schedule.apply(session.pid, process, options.base)
+    add_home(environment_of(session.plan), process, f"/proc/{state.pid}/root")
+    if process.get("terminal"):
+        from ocirt.runtime.console import send_fd, set_size
+
+        size = process.get("consoleSize")
+        if size:
+            set_size(session.received[TAG_MASTER], size["width"], size["height"])
+        if options.console_socket:
+            master = session.received.pop(TAG_MASTER)
+            send_fd(options.console_socket, master, "/dev/ptmx")
+            os.close(master)
+
+
+def _hand_out(session: Session, options: Options) -> None:
+    """Only now, when the program runs: a failed exec leaves no pid file (CONTRACT.md row 16)."""
+    if options.pidfd_socket:
+        from ocirt.runtime.console import send_fd
+
+        send_fd(options.pidfd_socket, session.pidfd, "pidfd")
+    if options.pid_file:
+        from ocirt.runtime.pid_file import write_pid_file
+
+        write_pid_file(options.pid_file, session.pid)
