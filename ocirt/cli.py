@@ -25,17 +25,17 @@ class Options:
     """What a command line says. An option ``--pid-file`` is the attribute ``pid_file`` (its
     type: see ``Option``), and beside those there are
 
-    ``operands``: the words that are no options; ``id``: the first of them, where the verb has
-    an ID; ``glob``: the Options before the verb; ``program``: the name we were called by.
+    ``arguments``: the positional ones; ``id``: the first of them, where the verb has an ID;
+    ``globals``: the Options before the verb; ``program``: the name we were called by.
     """
 
-    glob: Options
+    arguments: list[str]
+    globals: Options
     id: str
-    operands: list[str]
     program: str
 
     def __init__(self, options: Iterable[Option]) -> None:
-        self.operands = []
+        self.arguments = []
         for option in options:
             setattr(self, option.attribute, option.default())
 
@@ -49,13 +49,13 @@ def main(argv: list[str]) -> int:
     failure = 1
     try:
         _open_standard_streams()
-        glob, rest = parse(GLOBALS, argv[1:], command=True)
-        glob.program = program_name(argv[0] if argv else "")
-        if not glob.help and not glob.version:
-            log.configure(glob.log, glob.log_format == "json", glob.debug)
-        verb = _choose(glob, rest)
+        globals, rest = parse(GLOBALS, argv[1:], command=True)
+        globals.program = program_name(argv[0] if argv else "")
+        if not globals.help and not globals.version:
+            log.configure(globals.log, globals.log_format == "json", globals.debug)
+        verb = _choose(globals, rest)
         failure = verb.failure
-        status = _run(verb, glob, rest[1:])
+        status = _run(verb, globals, rest[1:])
         log.flush()
         return status
     except UsageError as error:
@@ -71,10 +71,10 @@ def main(argv: list[str]) -> int:
         return failure
 
 
-def _choose(glob: Options, words: list[str]) -> Verb:
-    if glob.version:
+def _choose(globals: Options, words: list[str]) -> Verb:
+    if globals.version:
         return VERBS["version"]
-    if glob.help:
+    if globals.help:
         words[:] = ["help", *words[:1]]
     if not words:
         raise UsageError("no command is given", hint="ocirt --help lists them")
@@ -85,37 +85,31 @@ def _choose(glob: Options, words: list[str]) -> Verb:
     return verb
 
 
-def _run(verb: Verb, glob: Options, words: list[str]) -> int:
-    if glob.version:
+def _run(verb: Verb, globals: Options, words: list[str]) -> int:
+    if globals.version:
         words = []
-    options, operands = parse((*verb.options, HELP), words, command=verb.command)
-    options.operands = operands
-    options.glob = glob
+    options, arguments = parse((*verb.options, HELP), words, command=verb.command)
+    options.arguments = arguments
+    options.globals = globals
     if options.help:
-        options.operands = [verb.name]
+        options.arguments = [verb.name]
         verb = VERBS["help"]
-    check_operands(verb, options.operands)
-    if verb.operands.startswith("ID"):
-        options.id = options.operands[0]
+    check_arguments(verb, options.arguments)
+    if verb.arguments.startswith("ID"):
+        options.id = options.arguments[0]
     if verb.name in ("create", "run"):
-        _check_cgroup_driver(glob)
+        _check_cgroup_driver(globals)
     module = __import__(f"ocirt.commands.{verb.name}", fromlist=("run",))
     status: int = module.run(options)
     return status
 
 
-def _check_cgroup_driver(glob: Options) -> None:
+def _check_cgroup_driver(globals: Options) -> None:
     """Other verbs take the driver that was used at create (CONTRACT.md row 4)."""
-    if glob.systemd_cgroup or glob.cgroup_manager == "systemd":
+    if globals.systemd_cgroup or globals.cgroup_manager == "systemd":
         raise UsageError("the systemd cgroup driver is not supported yet")
-    if glob.cgroup_manager == "disabled":
+    if globals.cgroup_manager == "disabled":
         raise UsageError("--cgroup-manager disabled is not supported yet")
-
-
-def number(options: Options, name: str) -> int:
-    """The value of an option that takes a number."""
-    value: int = getattr(options, name)
-    return value
 
 
 # ---- the parser
@@ -196,15 +190,15 @@ def _set(options: Options, option: Option, text: str) -> None:
         setattr(options, option.attribute, value)
 
 
-def check_operands(verb: Verb, operands: list[str]) -> None:
+def check_arguments(verb: Verb, arguments: list[str]) -> None:
     """Raises UsageError where there are too few or too many."""
-    words = verb.operands.split()
+    words = verb.arguments.split()
     least = [word for word in words if "[" not in word and "]" not in word]
     problem = ""
-    if len(operands) < len(least):
-        problem = f"{least[len(operands)].removesuffix('...')} is missing"
-    elif "..." not in verb.operands and len(operands) > len(words):
-        problem = f"too many arguments: {' '.join(operands[len(words) :])}"
+    if len(arguments) < len(least):
+        problem = f"{least[len(arguments)].removesuffix('...')} is missing"
+    elif "..." not in verb.arguments and len(arguments) > len(words):
+        problem = f"too many arguments: {' '.join(arguments[len(words) :])}"
     if problem:
         raise UsageError(f"{verb.name}: {problem}", hint=f"usage: {verb.usage()}")
 

@@ -50,7 +50,7 @@ def script() -> str:
     verbs = []
     choices = [_choices("", GLOBALS)]
     for verb in VERBS.values():
-        ids = " ids=1" if verb.operands.startswith("ID") and verb.name not in _MAKERS else ""
+        ids = " ids=1" if verb.arguments.startswith("ID") and verb.name not in _MAKERS else ""
         words = " ".join(VERBS) if verb.name == "help" else _words((*verb.options, HELP))
         verbs.append(f"    {verb.name}) options='{words}'{ids} ;;\n")
         choices.append(_choices(verb.name, verb.options))

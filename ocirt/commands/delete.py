@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 def run(options: Options) -> int:
     """All of them are tried; with --force a missing one is no error."""
-    store = Store(options.glob.root)
+    store = Store(options.globals.root)
     failed: OcirtError | None = None
-    for id in options.operands:
+    for id in options.arguments:
         try:
             delete(store.open(id), options.force)
         except OcirtError as error:

@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 def run(options: Options) -> int:
     """Without an argument, everything in short."""
-    if not options.operands:
+    if not options.arguments:
         return put(overview())
-    verb = VERBS.get(options.operands[0])
+    verb = VERBS.get(options.arguments[0])
     if verb is None:
-        raise UsageError(f"unknown command {options.operands[0]!r}")
+        raise UsageError(f"unknown command {options.arguments[0]!r}")
     return put(explanation(verb))
 
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 def run(options: Options) -> int:
     """SIGNAL is TERM where none is given."""
-    number = signal_number((*options.operands, "TERM")[1])
-    container = Store(options.glob.root).open(options.id)
+    number = signal_number((*options.arguments, "TERM")[1])
+    container = Store(options.globals.root).open(options.id)
     kill(container, container.read_state(), number, options.all)
     return 0

@@ -21,7 +21,7 @@ _NARROWEST = 12
 
 def run(options: Options) -> int:
     """A container whose state can't be read is a warning, and the others are shown."""
-    store = Store(options.glob.root)
+    store = Store(options.globals.root)
     if options.quiet:
         return put("".join(f"{id}\n" for id in store.ids()))
     states = [state for id in store.ids() if (state := _read(store, id))]

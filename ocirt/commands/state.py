@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def run(options: Options) -> int:
     """One that has no state yet, or a create that was cut short, has no pid and no bundle."""
-    container = Store(options.glob.root).open(options.id)
+    container = Store(options.globals.root).open(options.id)
     state = container.read_state()
     now = status(container, state)
     return put_json(full_state(state or State(container.id), now))

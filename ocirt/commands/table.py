@@ -39,18 +39,18 @@ class Option:
 
 
 class Verb:
-    """``operands``: as in a usage line, ``ID [SIGNAL]``; brackets are what may be left out,
-    ``...`` any number. ``command``: options end at the first operand, because what follows it
+    """``arguments``: as in a usage line, ``ID [SIGNAL]``; brackets are what may be left out,
+    ``...`` any number. ``command``: options end at the first argument, because what follows it
     is somebody else's command line. ``failure``: the exit status of a failure. ``hot``: its
     start-up time counts (tests/unit/test_hot_path_imports.py)."""
 
-    __slots__ = ("command", "failure", "hot", "name", "operands", "options", "summary")
+    __slots__ = ("arguments", "command", "failure", "hot", "name", "options", "summary")
 
     def __init__(
         self,
         name: str,
         summary: str,
-        operands: str,
+        arguments: str,
         options: tuple[Option, ...] = (),
         *,
         hot: bool = False,
@@ -59,7 +59,7 @@ class Verb:
     ) -> None:
         self.name = name
         self.summary = summary
-        self.operands = operands
+        self.arguments = arguments
         self.options = options
         self.hot = hot
         self.command = command
@@ -67,7 +67,7 @@ class Verb:
 
     def usage(self) -> str:
         """``ocirt kill [OPTION...] ID [SIGNAL]``"""
-        words = ["ocirt", self.name, "[OPTION...]", self.operands]
+        words = ["ocirt", self.name, "[OPTION...]", self.arguments]
         return " ".join(word for word in words if word)
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def run(options: Options) -> int:
     """The word "version" is on the first line only: callers look for it."""
-    name = options.glob.program
+    name = options.globals.program
     return put(f"{name} version {__version__}\ncommit: {commit()}\nspec: {SPEC_VERSION}\n")
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 
-from ocirt.cgroup.manager import from_state
 from ocirt.errors import OcirtError, StateError
 from ocirt.host import kernel
 from ocirt.runtime.status import process, status
@@ -60,6 +59,8 @@ def kill(container: Container, state: State | None, number: int, everyone: bool)
     no error for ``everyone``, which reaches processes that outlived the first one too."""
     now = status(container, state)
     if everyone and state is not None:
+        from ocirt.cgroup.manager import from_state
+
         from_state(state.cgroup).kill(number)
         return
     if state is None or now not in ("created", "running", "paused"):
