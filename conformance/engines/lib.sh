@@ -1,0 +1,43 @@
+# Sourced by the engines' scripts, as: . lib.sh; isolated "$@".
+
+# An engine leaves daemons, mounts, sockets under /run and its database: all in namespaces that
+# end with this script, whatever happens, and in one folder. Sets: runtime, work, rootfs, cgroup.
+isolated() {
+    local here status=0
+    here=$(realpath "$(dirname "$0")")
+    if [ -z "${OCIRT_ENGINE_WORK:-}" ]; then
+        [ "$(id -u)" = 0 ] || die "needs root"
+        runtime=$(command -v "$1") || die "no runtime $1"
+        OCIRT_ENGINE_WORK=$(mktemp -d /tmp/ocirt-engine-XXXXXX)
+        export OCIRT_ENGINE_WORK
+        unshare --mount --propagation private --pid --fork --kill-child=KILL --mount-proc \
+            "$0" "$(realpath -s "$runtime")" || status=$?
+        rm -rf --one-file-system "$OCIRT_ENGINE_WORK"
+        # The deepest first; a folder that still has a container's process is not removed.
+        find /sys/fs/cgroup -depth -type d -path "*/${OCIRT_ENGINE_WORK##*/}*" -exec rmdir {} +
+        exit "$status"
+    fi
+    runtime=$1
+    work=$OCIRT_ENGINE_WORK
+    rootfs=$work/bundle/rootfs
+    cgroup=/${work##*/}
+    mount -t tmpfs -o mode=755 tmpfs /run
+    mkdir -m 1777 /run/lock
+    "$here/../bundle.py" "$work/bundle"
+}
+
+die() { echo "$(basename "$0"): $*" >&2; exit 1; }
+
+# check WHAT STATUS OUTPUT COMMAND...: COMMAND must end with STATUS and print OUTPUT (a pattern of bash's).
+check() {
+    local what=$1 status=$2 output=$3 got=0 said
+    shift 3
+    said=$(timeout 60 "$@" 2> "$work/stderr" < /dev/null) || got=$?
+    if [[ $got = "$status" && $said = $output ]]; then
+        echo "ok: $what"
+        return
+    fi
+    echo "not ok: $what: exit status $got, expected $status; output '$said', expected '$output'"
+    cat "$work/stderr"
+    exit 1
+}
