@@ -10,7 +10,6 @@ from ocirt.host.constants import CAPABILITIES, NAMESPACE_FLAGS
 from ocirt.plan.mount_options import MS_PRIVATE, MS_SHARED, MS_SLAVE, MS_UNBINDABLE
 from ocirt.plan.mounts import INSIDE_PROC
 from ocirt.plan.ops import (
-    DATA,
     KIND_DIR,
     KIND_FILE,
     NO_SLOT,
@@ -18,7 +17,6 @@ from ocirt.plan.ops import (
     SLOT_OPT,
     SLOT_OUT,
     STR,
-    STRS,
     TARGET_NO_PROC,
     TARGET_ORDINARY,
 )
@@ -93,19 +91,16 @@ def _flags(op: str, name: str, value: int) -> str | None:
 def _operand(plan: Plan, instruction: Instruction, name: str, kind: int, value: Value) -> str:
     if isinstance(value, str):
         return value
+    if isinstance(value, list):
+        return " ".join(value)
     if kind in (SLOT, SLOT_OPT, SLOT_OUT):
         assert isinstance(value, int)
         return "" if value == NO_SLOT else f"[{plan.slot_names[value]}]"
-    if kind == STRS:
-        assert isinstance(value, list)
-        return " ".join(value)
-    if kind == DATA:
-        assert isinstance(value, bytes)
+    if isinstance(value, bytes):
         if instruction.op.name == "GROUPS":
             numbers = [value[i : i + 4] for i in range(0, len(value), 4)]
             return " ".join(str(int.from_bytes(n, "little")) for n in numbers) or "none"
         return repr(value.decode(errors="replace"))
-    assert isinstance(value, int)
     text = _flags(instruction.op.name, name, value)
     return str(value) if text is None else text
 
@@ -127,9 +122,10 @@ def failure(plan: Plan, index: int, step: int, errno: int, text: str) -> KernelE
     op = instruction.op
     name = op.steps[step] if step < len(op.steps) else op.name.lower()
     parts = [instruction.note] if instruction.note else []
-    parts.append(_special(instruction, errno) or f"{name} {_subject(instruction)}".rstrip())
+    special = _special(instruction, errno)
+    parts.append(special or f"{name} {_subject(instruction)}".rstrip())
     words = f"{errno_name(errno)} ({os.strerror(errno)})"
-    said = text.strip()
+    said = "" if special else text.strip()
     if said and said not in " ".join(parts):
         # A kernel's log line starts with its level: "e tmpfs: Bad value for 'size'".
         said = "; ".join(line.removeprefix("e ") for line in said.splitlines())
