@@ -9,6 +9,7 @@ import ctypes
 import errno
 import os
 import stat
+import struct
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,6 +31,7 @@ from .driver import Machine, op
 
 SOURCE, OPEN, CREATE, REOPEN, VERIFY = range(5)
 RENAME_EXCHANGE = 2
+PR_SET_SECCOMP = 22
 
 
 @pytest.fixture
@@ -382,6 +384,40 @@ def test_mknod_repairs_mode_and_owner(machine: Machine, folder: Path) -> None:
     machine.do(op("MKNOD", 0, "null", CHR | 0o666, os.makedev(1, 3), 0, 0))
     found = os.lstat(folder / "null")
     assert (found.st_mode, found.st_uid, found.st_gid) == (CHR | 0o666, 0, 0)
+
+
+def _deny(number: int, error: int) -> None:
+    """Makes system call ``number`` fail from now on, in this process and its children."""
+    allow = (0x06, 0, 0, 0x7FFF0000)
+    program = ((0x20, 0, 0, 0), (0x15, 0, 1, number), (0x06, 0, 0, 0x50000 | error), allow)
+    code = b"".join(struct.pack("<HBBI", *row) for row in program)
+    buffer = ctypes.create_string_buffer(code)
+    filter = ctypes.create_string_buffer(
+        struct.pack("<H6xQ", len(program), ctypes.addressof(buffer))
+    )
+    libc = ctypes.CDLL(None, use_errno=True)
+    assert libc.prctl(c.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
+    assert libc.prctl(PR_SET_SECCOMP, 2, filter, 0, 0) == 0
+
+
+@needs_root
+def test_mknod_repairs_mode_before_linux_6_6(start: Start, folder: Path) -> None:
+    """There is no fchmodat2 there."""
+    os.mknod(folder / "null", CHR | 0o600, os.makedev(1, 3))
+    child = os.fork()
+    if child == 0:
+        try:
+            _deny(452, errno.ENOSYS)
+            machine = start()
+            root = os.open(folder, os.O_PATH)
+            machine.send_fds(0, root)
+            machine.do(op("MKNOD", 0, "null", CHR | 0o666, os.makedev(1, 3), 5, 6))
+            os._exit(0)
+        finally:
+            os._exit(1)
+    assert os.waitpid(child, 0)[1] == 0
+    found = os.lstat(folder / "null")
+    assert (found.st_mode, found.st_uid, found.st_gid) == (CHR | 0o666, 5, 6)
 
 
 @needs_root
