@@ -248,7 +248,7 @@ def test_readonly(machine: Machine) -> None:
         op("ATTACH", MOUNT, TARGET),
         op("READONLY", ROOT, "a"),
         op("OPEN", ROOT, "a/file", os.O_WRONLY, 0, 7, skip=(errno.EROFS,), over=1),
-        op("CLOSE", 300),
+        op("CLOSE", 300),  # fails if it was opened
     )
     found = {mount.point: mount.options for mount in mounts(machine)[-2:]}
     assert "ro" in found["/a"] and "ro" in found["/a/b"]
