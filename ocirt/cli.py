@@ -58,9 +58,6 @@ def main(argv: list[str]) -> int:
         status = _run(verb, globals, rest[1:])
         log.flush()
         return status
-    except UsageError as error:
-        log.error(error)
-        return 1
     except OcirtError as error:
         log.error(error)
         return failure

@@ -276,9 +276,21 @@ def test_program_name_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> N
     ],
 )
 def test_usage_errors(argv: list[str], text: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["ocirt", *argv]) == 1
+    assert main(["ocirt", *argv]) == (255 if argv[:1] == ["exec"] else 1)
     out, err = capsys.readouterr()
     assert out == "" and f"ocirt: {text}" in err
+
+
+@pytest.mark.parametrize("verb", ["create", "run"])
+@pytest.mark.parametrize(
+    "words", [["--systemd-cgroup"], ["--cgroup-manager=systemd"], ["--cgroup-manager=disabled"]]
+)
+def test_cgroup_drivers_that_are_not_there(
+    verb: str, words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["ocirt", "--root", str(tmp_path), *words, verb, "x"]) == 1
+    assert "not supported yet" in capsys.readouterr().err
+    assert main(["ocirt", "--root", str(tmp_path), *words, "delete", "--force", "x"]) == 0
 
 
 @pytest.mark.parametrize(
