@@ -36,6 +36,7 @@ class Config:
 
 def load(bundle: str) -> Config:
     """The config.json of a bundle. Raises OcirtError, ConfigError for its content."""
+    bundle = os.path.abspath(bundle)
     return parse(read(bundle), bundle)
 
 
@@ -63,36 +64,62 @@ def parse(data: bytes, bundle: str) -> Config:
 
 
 def examine(data: bytes) -> tuple[dict[str, Any], list[OcirtError], list[OcirtError]]:
-    """(document, problems, warnings) of a config.json's bytes."""
+    """(document, problems, warnings) of a config.json's bytes. The document is as it was
+    written, without nulls; {} if it is no JSON object."""
     from ocirt.config import rules, schema, unsupported
 
     try:
-        document = without_nulls(loads(data, "config.json"))
+        document = _read_json(data, "config.json")
     except OcirtError as error:
         return {}, [error], []
     problems = schema.validate(document)
     warnings: list[OcirtError] = []
-    if not problems:  # the rules read the document: they trust its shape
-        rules.check(document, problems, warnings)
-        unsupported.check(document, problems, warnings)
+    if not isinstance(document, dict):
+        return {}, problems, warnings
+    rules.check(document, problems, warnings)
+    unsupported.check(document, problems, warnings)
     return document, problems, warnings
 
 
 def load_process(data: bytes, name: str) -> dict[str, Any]:
     """A process object in a document of its own (exec --process). Raises ConfigError; its
     pointers start at the process."""
-    from ocirt.config import process_rules, schema
-
-    process = without_nulls(loads(data, name))
-    problems = schema.validate_process(process)
-    if not problems:
-        process_rules.check(process, "", problems, [])
+    process, problems, _ = examine_process(data, name)
     if problems:
-        for problem in problems:
-            problem.document = name
         raise ConfigError(problems)
-    assert isinstance(process, dict)
     return process
+
+
+def examine_process(
+    data: bytes, name: str
+) -> tuple[dict[str, Any], list[OcirtError], list[OcirtError]]:
+    """(process, problems, warnings) of such a document; ``name`` is what errors call it."""
+    from ocirt.config import process_rules, rules, schema
+    from ocirt.config.report import Report
+
+    try:
+        process = _read_json(data, name)
+    except OcirtError as error:
+        return {}, [error], []
+    problems = schema.validate_process(process)
+    warnings: list[OcirtError] = []
+    if isinstance(process, dict):
+        process_rules.check(process, "", problems, warnings)
+        rules.check_texts(process, "", Report(problems, warnings))
+    else:
+        process = {}
+    for found in (*problems, *warnings):
+        found.document = name
+    return process, problems, warnings
+
+
+def _read_json(data: bytes, name: str) -> Any:
+    value = loads(data, name)
+    try:
+        return without_nulls(value)
+    except RecursionError:  # the reader can go deeper than Python
+        text = "not valid JSON: nested too deeply"
+        raise OcirtError(text, at="", document=name) from None
 
 
 def without_nulls(value: Any) -> Any:

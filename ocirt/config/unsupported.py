@@ -1,62 +1,95 @@
-"""What this release of ocirt does not do yet is refused, never ignored."""
+"""What this release of ocirt does not do is refused, never ignored.
+
+Callers also send objects that ask for nothing: empty ones, zeros, -1 for no limit. Those are
+accepted: Podman's ``--pids-limit 0`` is {"pids": {"limit": 0}}.
+"""
 
 from __future__ import annotations
 
-from ocirt.errors import OcirtError
+from ocirt.config.linux_rules import linux_of
+from ocirt.config.report import Report
+from ocirt.errors import OcirtError, pointer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-_PLATFORMS = ("windows", "solaris", "vm", "zos", "freebsd")
+_PLATFORMS = ("freebsd", "solaris", "vm", "windows", "zos")
+_LIMITS = ("blockIO", "cpu", "hugepageLimits", "memory", "network", "pids", "rdma", "unified")
+_LATER = "come with a later release of ocirt"
 _LINUX = {
-    "seccomp": "seccomp filters",
-    "uidMappings": "user namespaces",
-    "gidMappings": "user namespaces",
-    "intelRdt": "cache and memory bandwidth allocation",
-    "netDevices": "moving network devices",
-    "memoryPolicy": "memory policies",
+    "gidMappings": f"user namespaces {_LATER}",
+    "intelRdt": f"Intel RDT's settings {_LATER}",
+    "memoryPolicy": f"memory policies {_LATER}",
+    "netDevices": f"network devices {_LATER}",
+    "seccomp": f"seccomp filters {_LATER}",
+    "uidMappings": f"user namespaces {_LATER}",
 }
 
 
 def check(document: dict[str, Any], problems: list[OcirtError], warnings: list[OcirtError]) -> None:
-    """Adds a problem for each such part that asks for something."""
+    """Adds what is refused, and what is passed over, to what was found before."""
+    Report(problems, warnings).apply(_RULES, document, "")
+
+
+def _platforms(document: dict[str, Any], base: str, report: Report) -> None:
     for key in _PLATFORMS:
         if document.get(key):
-            text = f"{key} is the configuration of another platform than Linux"
-            problems.append(OcirtError(text, at=f"/{key}"))
-    linux = document.get("linux") or {}
-    for key, what in _LINUX.items():
-        if not _is_empty(linux.get(key)):
-            _refuse(f"/linux/{key}", what, problems)
-    for index, namespace in enumerate(linux.get("namespaces") or []):
+            report.wrong(f"/{key}", "is for another platform than Linux")
+
+
+def _linux(document: dict[str, Any], base: str, report: Report) -> None:
+    linux = linux_of(document)
+    for key, text in _LINUX.items():
+        if not _asks_for_nothing(linux.get(key)):
+            report.wrong(f"/linux/{key}", text)
+
+
+def _user_namespace(document: dict[str, Any], base: str, report: Report) -> None:
+    for index, namespace in enumerate(linux_of(document).get("namespaces") or []):
         if namespace["type"] == "user":
-            _refuse(f"/linux/namespaces/{index}", "user namespaces", problems)
-    for key, value in (linux.get("resources") or {}).items():
-        if key == "devices":
-            if value:
-                text = "device rules are not applied in this release: every device is allowed"
-                warnings.append(OcirtError(text, at="/linux/resources/devices"))
-        elif not _is_empty(value):
-            _refuse(f"/linux/resources/{key}", "resource limits", problems)
+            report.wrong(f"/linux/namespaces/{index}", f"user namespaces {_LATER}")
+
+
+def _resources(document: dict[str, Any], base: str, report: Report) -> None:
+    resources = linux_of(document).get("resources") or {}
+    if resources.get("devices"):
+        text = f"not applied, every device is allowed: device rules {_LATER}"
+        report.warn("/linux/resources/devices", text)
+    for key in _LIMITS:
+        at, value = f"/linux/resources/{key}", resources.get(key)
+        if isinstance(value, dict):
+            for name, limit in value.items():
+                # Zero is a limit of these: of the use of swap, of RDMA's objects, of any file.
+                zero_counts = name == "swappiness" or key in ("rdma", "unified")
+                if zero_counts or not _asks_for_nothing(limit):
+                    report.wrong(at + pointer(name), f"resource limits {_LATER}")
+        elif not _asks_for_nothing(value):
+            report.wrong(at, f"resource limits {_LATER}")
+
+
+def _id_mapped_mounts(document: dict[str, Any], base: str, report: Report) -> None:
+    text = f"id-mapped mounts {_LATER}"
     for index, mount in enumerate(document.get("mounts") or []):
         at = f"/mounts/{index}"
         for key in ("uidMappings", "gidMappings"):
             if mount.get(key):
-                _refuse(f"{at}/{key}", "id-mapped mounts", problems)
-        for number, option in enumerate(mount.get("options") or []):
-            if option in ("idmap", "ridmap"):
-                _refuse(f"{at}/options/{number}", "id-mapped mounts", problems)
+                report.wrong(f"{at}/{key}", text)
+        for position, option in enumerate(mount.get("options") or []):
+            if option.partition("=")[0] in ("idmap", "ridmap"):
+                report.wrong(f"{at}/options/{position}", text)
 
 
-def _refuse(at: str, what: str, problems: list[OcirtError]) -> None:
-    problems.append(OcirtError(f"{what}: not supported by this release of ocirt", at=at))
-
-
-def _is_empty(value: Any) -> bool:
-    """Does it ask for nothing? Callers send empty objects, zeros, and -1 for no limit."""
+def _asks_for_nothing(value: Any) -> bool:
     if isinstance(value, dict):
-        return all(_is_empty(item) for item in value.values())
-    if isinstance(value, list):
-        return not value
-    return value is None or value is False or value in (0, -1, "")
+        return all(_asks_for_nothing(item) for item in value.values())
+    return value in (None, False, 0, -1, "", [])
+
+
+_RULES = (
+    (_PLATFORMS, _platforms),
+    (tuple(f"linux/{key}" for key in _LINUX), _linux),
+    (("linux/namespaces",), _user_namespace),
+    (("linux/resources",), _resources),
+    (("mounts",), _id_mapped_mounts),
+)
