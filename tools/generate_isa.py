@@ -32,7 +32,10 @@ def header() -> str:
     lines += ["    ISA_NONE,", "};", "", "enum opcode {"]
     lines += [f"    OP_{op.name} = {op.code}," for op in ops.OPS.values()]
     lines += ["    OP_COUNT,", "};", ""]
-    lines += ["/* X(NAME, its operands' kinds, ISA_NONE where it has none) */", "#define ISA_OPS(X) \\"]
+    lines += [
+        "/* X(NAME, its operands' kinds, ISA_NONE where it has none) */",
+        "#define ISA_OPS(X) \\",
+    ]
     for op in ops.OPS.values():
         kinds = [f"ISA_{ops.KIND_NAMES[kind]}" for _name, kind in op.operands]
         kinds += ["ISA_NONE"] * (ops.OPERANDS - len(kinds))
