@@ -1,13 +1,14 @@
-"""ocirt check"""
+"""ocirt check: everything that is wrong with a bundle, at once and without root."""
 
 from __future__ import annotations
 
 import os
+import stat
 
+from ocirt.commands.output import put, put_json
 from ocirt.config.load import examine, read
 from ocirt.config.unknown import unknown_fields
 from ocirt.errors import OcirtError
-from ocirt.json_text import dumps
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,29 +20,66 @@ if TYPE_CHECKING:
 def run(options: Options) -> int:
     """Prints every problem and warning; 1 if there is a problem."""
     bundle = os.path.abspath(options.arguments[0] if options.arguments else ".")
-    document, problems, warnings = examine(read(bundle))
-    if document:
-        warnings = warnings + unknown_fields(document)
-        _root(document, bundle, problems)
+    problems, warnings = find(bundle)
     if options.format == "json":
-        print(dumps({"problems": _rows(problems), "warnings": _rows(warnings)}, 2))
+        put_json({"problems": _rows(problems), "warnings": _rows(warnings)})
     else:
-        for kind, found in (("error", problems), ("warning", warnings)):
-            for each in found:
-                print(f"{kind}: {each}")
-                if each.hint:
-                    print(f"  hint: {each.hint}")
+        put(_text("error", problems) + _text("warning", warnings))
         if not problems:
-            print(f"{bundle}: valid")
+            put(f"{_line(bundle)}: valid\n")
     return 1 if problems else 0
 
 
-def _rows(found: list[OcirtError]) -> list[dict[str, Any]]:
-    return [{"at": each.at, "message": each.message, "hint": each.hint} for each in found]
+def find(bundle: str) -> tuple[list[OcirtError], list[OcirtError]]:
+    """(problems, warnings) of the bundle in an absolute folder. Raises OcirtError if it has
+    no config.json that can be read."""
+    document, problems, warnings = examine(read(bundle))
+    warnings += unknown_fields(document)
+    if not problems:
+        problems += _plan(document, bundle)
+    problems += _root(document, bundle)
+    return problems, warnings
 
 
-def _root(document: dict[str, Any], bundle: str, problems: list[OcirtError]) -> None:
+def _root(document: dict[str, Any], bundle: str) -> list[OcirtError]:
     root = document.get("root")
     path = root.get("path") if isinstance(root, dict) else None
-    if isinstance(path, str) and path and not os.path.isdir(os.path.join(bundle, path)):
-        problems.append(OcirtError(f"{path} is no folder", at="/root/path"))
+    if not path or not isinstance(path, str) or "\0" in path:
+        return []  # that is among the problems already
+    path = os.path.join(bundle, path)
+    try:
+        if stat.S_ISDIR(os.stat(path).st_mode):
+            return []
+        text = f"{path}: not a directory"
+    except OSError as error:
+        text = f"{path}: {(error.strerror or '').lower()}"
+    return [OcirtError(text, at="/root/path")]
+
+
+def _plan(document: dict[str, Any], bundle: str) -> list[OcirtError]:
+    """What only the compiler sees. It ends at the first problem."""
+    from ocirt.plan.container import Request, compile_create
+
+    try:
+        compile_create(Request(document, bundle, "check", list))
+    except OcirtError as error:
+        return [error]
+    return []
+
+
+def _rows(found: list[OcirtError]) -> list[dict[str, str]]:
+    return [{"at": each.at or "", "message": each.message, "hint": each.hint} for each in found]
+
+
+def _text(kind: str, found: list[OcirtError]) -> str:
+    lines = ""
+    for each in found:
+        lines += f"{kind}: {_line(str(each))}\n"
+        if each.hint:
+            lines += f"  hint: {_line(each.hint)}\n"
+    return lines
+
+
+def _line(text: str) -> str:
+    """The document's own words, harmless to a terminal."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
