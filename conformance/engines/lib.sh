@@ -28,12 +28,12 @@ isolated() {
 
 die() { echo "$(basename "$0"): $*" >&2; exit 1; }
 
-# check WHAT STATUS OUTPUT COMMAND...: COMMAND must end with STATUS and print OUTPUT (a pattern of bash's).
+# check WHAT STATUS OUTPUT COMMAND...: COMMAND must end with STATUS and print OUTPUT (both: patterns of bash).
 check() {
     local what=$1 status=$2 output=$3 got=0 said
     shift 3
     said=$(timeout 60 "$@" 2> "$work/stderr" < /dev/null) || got=$?
-    if [[ $got = "$status" && $said = $output ]]; then
+    if [[ $got = $status && $said = $output ]]; then
         echo "ok: $what"
         return
     fi
