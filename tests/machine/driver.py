@@ -141,10 +141,10 @@ class Machine:
         except BrokenPipeError:
             pass  # refused already: a report says why
 
-    def report(self) -> Report | None:
-        """The next report, None at the end of the connection."""
+    def report(self, patience: int = PATIENCE) -> Report | None:
+        """The next report, None at the end of the connection; waits for ``patience`` seconds."""
         old = signal.signal(signal.SIGALRM, _timeout)
-        signal.alarm(PATIENCE)
+        signal.alarm(patience)
         try:
             data, fd = kernel.recv(self.control, ops.REPORT_HEADER + ops.REPORT_TEXT_MAX)
         except ConnectionResetError:
