@@ -64,9 +64,7 @@ def make_config(args: list[str], terminal: bool = False, cgroups_path: str = "")
             "args": args,
             "env": ["PATH=/bin", "TERM=xterm"],
             "cwd": "/",
-            "capabilities": {
-                kind: CAPABILITIES for kind in ("bounding", "effective", "permitted")
-            },
+            "capabilities": dict.fromkeys(("bounding", "effective", "permitted"), CAPABILITIES),
             "noNewPrivileges": True,
         },
         "root": {"path": "rootfs", "readonly": False},
