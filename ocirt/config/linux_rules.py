@@ -143,7 +143,7 @@ def _sysctl(document: dict[str, Any], base: str, report: Report) -> None:
         elif not need:
             report.wrong(at, "is in no namespace: it would change the host")
         elif need not in kinds:
-            report.wrong(at, f"needs a {need} namespace", hint=add_namespace(need))
+            report.wrong(at, f"needs a namespace of type {need}", hint=add_namespace(need))
 
 
 def sysctl_path(key: str) -> str:
