@@ -6,8 +6,8 @@ is silent they are runc's, and the kernel's own: a value that it refuses is bett
 
 from __future__ import annotations
 
+from ocirt.config.names import CAPABILITIES, RLIMITS
 from ocirt.config.report import Report, absolute
-from ocirt.host.constants import CAPABILITIES, RLIMITS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ def closest(word: str, known: Iterable[str]) -> str:
     if len(word) > 64:
         return ""
     best, least = "", 1000
-    for candidate in known:
+    for candidate in sorted(known):  # sets have no order of their own
         edits = _distance(word.lower(), candidate.lower())
         if edits < least and edits * 3 <= len(candidate):
             best, least = candidate, edits

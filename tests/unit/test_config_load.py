@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from ocirt.config import load
+from ocirt.config import load, names
 from ocirt.config.unknown import unknown_fields
 from ocirt.config.words import closest
 from ocirt.errors import ConfigError, OcirtError
+from ocirt.host import constants
 
 ROOT = Path(__file__).parents[2]
 MINIMAL: dict[str, Any] = {
@@ -197,6 +198,23 @@ def test_unknown_fields_with_what_was_meant() -> None:
 )
 def test_closest_word(word: str, known: list[str], expected: str) -> None:
     assert closest(word, known) == expected
+
+
+def test_names_are_those_that_the_host_has_numbers_for() -> None:
+    assert names.CAPABILITIES == set(constants.CAPABILITIES)
+    assert names.RLIMITS == set(constants.RLIMITS)
+
+
+def test_config_is_below_everything_else() -> None:
+    """DESIGN.md: arrows point one way."""
+    for path in (ROOT / "ocirt" / "config").glob("*.py"):
+        for line in path.read_text().splitlines():
+            words = line.split()
+            if words[:1] in (["from"], ["import"]) and words[1].startswith("ocirt"):
+                assert words[1].startswith("ocirt.config") or words[1] in (
+                    "ocirt.errors",
+                    "ocirt.json_text",
+                ), f"{path.name}: {line}"
 
 
 def test_a_valid_document_needs_no_slow_import(tmp_path: Path) -> None:
