@@ -136,7 +136,8 @@ def failure(plan: Plan, index: int, step: int, errno: int, text: str) -> KernelE
 def _subject(instruction: Instruction) -> str:
     """What the operation was about: key=value of an fsconfig, else its first string."""
     if instruction.op.name == "FSCONFIG":
-        return f"{instruction.value('key')}={instruction.value('value')}"
+        key, value = instruction.values[1:]
+        return f"{key!s}={value!s}"
     for (_name, kind), value in zip(instruction.op.operands, instruction.values):
         if kind == STR:
             return str(value)

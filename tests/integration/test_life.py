@@ -1,0 +1,253 @@
+"""A container's whole life, on the real kernel."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+def wait_for(what: Any, seconds: float = 10) -> None:
+    end = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_run_gives_output_and_exit_status(ocirt: Any, bundle: Any, leftovers: Any) -> None:
+    done = bundle.shell("echo hello; echo oops >&2; exit 7").run(ocirt)
+    assert (done.returncode, done.stdout) == (7, "hello\n")
+    assert done.stderr == "oops\n"
+    assert ocirt.ids() == []
+    assert leftovers(bundle) == []
+
+
+def test_run_ended_by_a_signal(ocirt: Any, bundle: Any) -> None:
+    # pid 1 of a namespace can't kill itself: a child does, and the shell tells.
+    assert bundle.shell("sh -c 'kill -9 $$'; exit $?").run(ocirt).returncode == 128 + 9
+
+
+def test_steps_by_hand(ocirt: Any, bundle: Any, leftovers: Any, tmp_path: Path) -> None:
+    pid_file = tmp_path / "pid"
+    bundle.shell("exec sleep 60").document["annotations"] = {"org.example.key": "value"}
+    ocirt("create", "--bundle", bundle.write(), "--pid-file", str(pid_file), bundle.id, check=True)
+    state = ocirt.state(bundle.id)
+    assert pid_file.read_text() == str(state["pid"])
+    assert state["status"] == "created"
+    assert state["bundle"] == str(bundle.path)
+    assert state["annotations"] == {"org.example.key": "value"}
+    assert Path(f"/proc/{state['pid']}/comm").read_text() != "sleep\n"
+
+    ocirt("start", bundle.id, check=True)
+    assert ocirt.state(bundle.id)["status"] == "running"
+    wait_for(lambda: Path(f"/proc/{state['pid']}/comm").read_text() == "sleep\n")
+    again = ocirt("start", bundle.id)
+    assert again.returncode == 1
+    assert "cannot start a container that is running" in again.stderr
+
+    refused = ocirt("delete", bundle.id)
+    assert refused.returncode == 1
+    expected = f"cannot delete container {bundle.id} that is not stopped: running"
+    assert expected in refused.stderr
+    ocirt("kill", bundle.id, "KILL", check=True)
+    wait_for(lambda: ocirt.state(bundle.id)["status"] == "stopped")
+    assert ocirt.state(bundle.id)["pid"] == 0
+    assert "container not running" in ocirt("kill", bundle.id, "TERM").stderr
+    assert ocirt("kill", "--all", bundle.id, "KILL").returncode == 0
+    ocirt("delete", bundle.id, check=True)
+    assert "does not exist" in ocirt("state", bundle.id).stderr
+    assert ocirt("delete", "--force", bundle.id).returncode == 0
+    assert leftovers(bundle) == []
+
+
+def test_created_container_is_deleted_without_force(
+    ocirt: Any, bundle: Any, leftovers: Any
+) -> None:
+    ocirt("create", "--bundle", bundle.write(), bundle.id, check=True)
+    ocirt("delete", bundle.id, check=True)
+    assert ocirt.ids() == []
+    assert leftovers(bundle) == []
+
+
+def test_an_id_is_taken_once(ocirt: Any, bundle: Any) -> None:
+    ocirt("create", "--bundle", bundle.write(), bundle.id, check=True)
+    again = ocirt("create", "--bundle", bundle.write(), bundle.id)
+    assert again.returncode == 1
+    assert "container with given ID already exists" in again.stderr
+    assert ocirt.state(bundle.id)["status"] == "created"
+
+
+def test_list(ocirt: Any, bundle: Any) -> None:
+    ocirt("create", "--bundle", bundle.write(), bundle.id, check=True)
+    (row,) = json.loads(ocirt("list", "--format=json", check=True).stdout)
+    assert row == ocirt.state(bundle.id)
+    assert "created" in ocirt("list", check=True).stdout
+
+
+def test_exec(ocirt: Any, bundle: Any) -> None:
+    bundle.shell("exec sleep 60").run(ocirt, "--detach")
+    done = ocirt("exec", bundle.id, "/bin/sh", "-c", "id -u; pwd; echo $HOME; exit 5")
+    assert (done.returncode, done.stdout) == (5, "0\n/\n/root\n")
+    done = ocirt("exec", "-u", "1000:1000", "--cwd", "/tmp", "-e", "A=b", bundle.id, "env")
+    assert "A=b\n" in done.stdout
+    assert "HOME=/home/u\n" in done.stdout
+    assert ocirt("exec", "--user", "1000", bundle.id, "id", "-u").stdout == "1000\n"
+    for wrong in ("1:", "1:x", "-1", "2147483648", "x"):
+        assert ocirt("exec", f"--user={wrong}", bundle.id, "id").returncode == 255
+
+
+def test_exec_joins_everything(ocirt: Any, bundle: Any) -> None:
+    bundle.shell("exec sleep 60").run(ocirt, "--detach")
+    pid = ocirt.state(bundle.id)["pid"]
+    script = (
+        "for n in pid net mnt ipc uts cgroup; do readlink /proc/self/ns/$n; done; cat /proc/1/comm"
+    )
+    (bundle.path / "rootfs/bin/readlink").symlink_to("busybox")
+    inside = ocirt("exec", bundle.id, "/bin/sh", "-c", script).stdout.split()
+    kinds = ("pid", "net", "mnt", "ipc", "uts", "cgroup")
+    assert inside == [os.readlink(f"/proc/{pid}/ns/{kind}") for kind in kinds] + ["sleep"]
+
+
+def test_exec_with_a_process_file(ocirt: Any, bundle: Any, tmp_path: Path) -> None:
+    bundle.shell("exec sleep 60").run(ocirt, "--detach")
+    process, pid_file = tmp_path / "process.json", tmp_path / "pid"
+    process.write_text(json.dumps({"args": ["sleep", "50"], "cwd": "/", "env": ["PATH=/bin"]}))
+    flags = ["--detach", "--process", str(process), "--pid-file", str(pid_file)]
+    ocirt("exec", *flags, bundle.id, check=True)
+    assert Path(f"/proc/{pid_file.read_text()}/comm").read_text() == "sleep\n"
+
+
+def test_a_failed_exec_leaves_nothing(ocirt: Any, bundle: Any, tmp_path: Path) -> None:
+    bundle.shell("exec sleep 60").run(ocirt, "--detach")
+    done = ocirt("exec", "--pid-file", str(tmp_path / "pid"), bundle.id, "/bin/missing")
+    assert done.returncode == 255
+    assert "no such file or directory" in done.stderr.lower()
+    assert "executable file not found in $PATH" in ocirt("exec", bundle.id, "missing").stderr
+    assert "is a directory" in ocirt("exec", bundle.id, "/etc").stderr.lower()
+    assert "permission denied" in ocirt("exec", bundle.id, "/etc/passwd").stderr.lower()
+    assert not (tmp_path / "pid").exists()
+
+
+def test_exec_in_a_stopped_container(ocirt: Any, bundle: Any) -> None:
+    bundle.shell("true").run(ocirt, "--detach")
+    wait_for(lambda: ocirt.state(bundle.id)["status"] == "stopped")
+    assert "cannot exec in a stopped container" in ocirt("exec", bundle.id, "id").stderr
+
+
+def test_signals_are_forwarded(ocirt: Any, bundle: Any) -> None:
+    bundle.shell("trap 'echo got it; exit 9' TERM; echo ready; while true; do sleep 0.05; done")
+    command = [str(Path(sys.executable).parent / "ocirt"), "--root", str(ocirt.root)]
+    command += ["run", "--bundle", bundle.write(), bundle.id]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.stdout.read() == "got it\n"
+        assert process.wait(10) == 9
+
+
+def test_terminal(ocirt: Any, bundle: Any) -> None:
+    bundle.shell("tty; test -t 0 && test -t 1 && stat -c %t:%T /dev/console; read x; echo got $x")
+    bundle.document["process"]["terminal"] = True
+    (bundle.path / "rootfs/bin/test").symlink_to("busybox")
+    command = [str(Path(sys.executable).parent / "ocirt"), "--root", str(ocirt.root)]
+    command += ["run", "--bundle", bundle.write(), bundle.id]
+    pid, master = pty.fork()
+    if pid == 0:
+        os.execv(command[0], command)
+    output = b""
+    os.write(master, b"word\n")
+    while select.select([master], [], [], 20)[0]:
+        try:
+            output += os.read(master, 4096)
+        except OSError:
+            break
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert b"/dev/pts/0" in output
+    assert b"88:0" in output
+    assert b"got word" in output
+
+
+def test_console_socket(ocirt: Any, bundle: Any, tmp_path: Path) -> None:
+    import socket
+
+    bundle.shell("echo on the terminal")
+    bundle.document["process"]["terminal"] = True
+    path = tmp_path / "console"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        flags = ["--bundle", bundle.write(), "--console-socket", str(path)]
+        ocirt("create", *flags, bundle.id, check=True)
+        connection, _ = listener.accept()
+        _name, fds, _flags, _address = socket.recv_fds(connection, 4096, 2)
+    assert len(fds) == 1
+    ocirt("start", bundle.id, check=True)
+    assert os.read(fds[0], 100) == b"on the terminal\r\n"
+
+
+def test_parked_container_costs_little(ocirt: Any, bundle: Any) -> None:
+    ocirt("create", "--bundle", bundle.write(), bundle.id, check=True)
+    pid = ocirt.state(bundle.id)["pid"]
+    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    private = [int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Private")]
+    assert 0 < sum(private) <= 100
+
+
+def test_create_leaves_only_stdio_and_fifos_open(ocirt: Any, bundle: Any) -> None:
+    ocirt("create", "--bundle", bundle.write(), bundle.id, check=True)
+    pid = ocirt.state(bundle.id)["pid"]
+    links = {
+        os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd") if int(fd) > 2
+    }
+    folder = f"{ocirt.root}/{bundle.id}"
+    assert links == {f"{folder}/start", f"{folder}/report"}
+
+
+def test_create_that_was_killed_can_be_deleted(ocirt: Any, bundle: Any, leftovers: Any) -> None:
+    """A hook that never ends holds create in the middle; then it is killed."""
+    hook = bundle.path / "hook"
+    hook.write_text("#!/bin/sh\nexec sleep 30\n")
+    hook.chmod(0o755)
+    bundle.document["hooks"] = {"createRuntime": [{"path": str(hook)}]}
+    command = [str(Path(sys.executable).parent / "ocirt"), "--root", str(ocirt.root)]
+    command += ["create", "--bundle", bundle.write(), bundle.id]
+    process = subprocess.Popen(command)
+    wait_for(lambda: ocirt("state", bundle.id).returncode == 0 and ocirt.state(bundle.id)["pid"])
+    process.kill()
+    process.wait()
+    ocirt("delete", "--force", bundle.id, check=True)
+    assert ocirt.ids() == []
+    assert leftovers(bundle) == []
+
+
+@pytest.mark.skipif(shutil.which("debootstrap") is None, reason="needs debootstrap")
+def test_debian(ocirt: Any, bundle: Any, tmp_path_factory: pytest.TempPathFactory) -> None:
+    cache = Path("/var/cache/ocirt-testbed/debian-minbase")
+    if not (cache / "etc/debian_version").exists():
+        release = "bookworm"
+        for line in Path("/etc/os-release").read_text().splitlines():
+            if line.startswith("VERSION_CODENAME="):
+                release = line.partition("=")[2]
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        command = ["debootstrap", "--variant=minbase", release, str(cache)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            shutil.rmtree(cache, ignore_errors=True)
+            pytest.fail(f"debootstrap: {done.stdout[-500:]}")
+    bundle.document["root"]["path"] = str(cache)
+    bundle.shell("cat /etc/debian_version; id -un; dpkg --version | head -1")
+    done = bundle.run(ocirt)
+    assert done.returncode == 0, done.stderr
+    assert "root" in done.stdout.split("\n")
+    assert "Debian 'dpkg' package management program" in done.stdout
