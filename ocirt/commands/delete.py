@@ -20,7 +20,11 @@ def run(options: Options) -> int:
     failed: OcirtError | None = None
     for id in options.arguments:
         try:
-            delete(store.open(id), options.force)
+            container = store.open(id)
+            try:
+                delete(container, options.force)
+            finally:
+                container.close()
         except OcirtError as error:
             if options.force and isinstance(error, StateError) and error.errno == errno.ENOENT:
                 continue
