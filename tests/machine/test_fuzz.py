@@ -12,6 +12,7 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -51,7 +52,7 @@ OPERANDS = {
 def instructions(draw: st.DrawFn) -> Instruction:
     """An operation that is well formed."""
     kind = draw(st.sampled_from(list(ops.OPS.values())))
-    values = tuple(draw(OPERANDS[kind]) for _name, kind in kind.operands)
+    values: tuple[Any, ...] = tuple(draw(OPERANDS[kind]) for _name, kind in kind.operands)
     # Most operations fail: what comes after them should be tried as well.
     skip = draw(st.sampled_from([(), (2, 9), (9, 22), (20, 22), (9, 20)]))
     return Instruction(kind, values, "", "", skip, 0)
@@ -190,7 +191,7 @@ def test_machine(builds: dict[str, Path], segment: bytes) -> None:
 def _listen(machine: Machine) -> None:
     """Reads its reports to the end. It may wait for ever (PARK, a FIFO), but never crash."""
     try:
-        while report := machine.report(patience=1):
+        while report := machine.report(patience=0.5):
             if report.fd >= 0:
                 os.close(report.fd)
             if report.kind == ops.REPORT_DONE:

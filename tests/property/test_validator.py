@@ -165,7 +165,8 @@ def test_every_single_change() -> None:
     for place in list(containers(document)):
         for key in list(place) if isinstance(place, dict) else range(len(place)):
             kept = place[key]
-            for value in (None, True, 2**70, "no such word", [], {"a": 0}):
+            others: tuple[Any, ...] = (None, True, 2**70, "no such word", [], {"a": 0})
+            for value in others:
                 place[key] = value
                 found = {problem.at for problem in schema.validate(document)}
                 errors = REFERENCE.iter_errors(document)
