@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import select
 import signal
 import tempfile
 import time
@@ -16,7 +17,7 @@ from ocirt.plan import ops
 from ocirt.plan.encode import encode_segment
 from ocirt.plan.program import Instruction
 
-# A report that does not come: the machine hangs, and an alarm ends the test.
+# Seconds to wait for a report, or for the end of the process.
 PATIENCE = 20
 SANITIZER_STATUS = 99
 
@@ -64,10 +65,6 @@ def _stdio(numbers: Sequence[int]) -> Iterator[None]:
         for fd, number in enumerate(saved):
             os.dup2(number, fd)
             os.close(number)
-
-
-def _timeout(_signal: int, _frame: object) -> None:
-    raise TimeoutError("the machine does not answer")
 
 
 class Machine:
@@ -141,17 +138,14 @@ class Machine:
         except BrokenPipeError:
             pass  # refused already: a report says why
 
-    def report(self, patience: int = PATIENCE) -> Report | None:
+    def report(self, patience: float = PATIENCE) -> Report | None:
         """The next report, None at the end of the connection; waits for ``patience`` seconds."""
-        old = signal.signal(signal.SIGALRM, _timeout)
-        signal.alarm(patience)
+        if not select.select([self.control], [], [], patience)[0]:
+            raise TimeoutError("the machine does not answer")
         try:
             data, fd = kernel.recv(self.control, ops.REPORT_HEADER + ops.REPORT_TEXT_MAX)
         except ConnectionResetError:
             return None
-        finally:
-            signal.alarm(0)
-            signal.signal(signal.SIGALRM, old)
         return decode(data, fd) if data else None
 
     # ---- segments

@@ -28,6 +28,7 @@ from ocirt.plan.program import Instruction
 from .conftest import ROOT, needs_root
 from .driver import SANITIZER_STATUS, Machine, op
 
+Value = int | str | bytes | list[str]
 SLOTS_FILLED = 6
 NUMBERS = (0, 1, 2, 3, 7, 8, 9, 15, 16, 56, 64, 255, 4096, 0x8000, 0xFFFF, 1 << 31, ops.NO_SLOT)
 EDGES = (*NUMBERS, ops.SLOTS - 1, ops.SLOTS, 1 << 32, 1 << 61, 1 << 63, (1 << 64) - 1)
@@ -37,7 +38,7 @@ strings = st.sampled_from(
     ["", ".", "..", "a", "a/b/c", "/a", "tmpfs", "size", "x" * 300]
 ) | st.text("ab./", max_size=12)
 slots = st.integers(0, SLOTS_FILLED + 2)
-OPERANDS = {
+OPERANDS: dict[int, st.SearchStrategy[Value]] = {
     ops.NUM: numbers,
     ops.STR: strings,
     ops.STRS: st.lists(strings, max_size=4),
