@@ -1,0 +1,403 @@
+"""Broken bundles: exit status 1, the exact place, a message that says what, and nothing left.
+
+What the schema and the rules alone can find is in tests/unit/test_config_problems.py, in the
+same form; here the command meets a real kernel and real files.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Change = Callable[[dict[str, Any], Path], None]
+
+
+def mount(destination: str, kind: str, source: str, *options: str) -> dict[str, Any]:
+    return {"destination": destination, "type": kind, "source": source, "options": list(options)}
+
+
+def add_mount(*row: str) -> Change:
+    return lambda document, _path: document["mounts"].append(mount(*row))
+
+
+def put(value: Any, *path: Any) -> Change:
+    """Sets the member at ``path``."""
+
+    def change(document: dict[str, Any], _path: Path) -> None:
+        place: Any = document
+        for key in path[:-1]:
+            place = place[key]
+        place[path[-1]] = value
+
+    return change
+
+
+def drop(*path: str) -> Change:
+    def change(document: dict[str, Any], _path: Path) -> None:
+        place = document
+        for key in path[:-1]:
+            place = place[key]
+        del place[path[-1]]
+
+    return change
+
+
+def link(name: str, target: str) -> Change:
+    """A hostile image: ``name`` in the root file system is a link."""
+
+    def change(_document: dict[str, Any], path: Path) -> None:
+        (path / "rootfs" / name).symlink_to(target)
+
+    return change
+
+
+def both(*changes: Change) -> Change:
+    def change(document: dict[str, Any], path: Path) -> None:
+        for each in changes:
+            each(document, path)
+
+    return change
+
+
+def hook(kind: str, script: str, **more: Any) -> Change:
+    def change(document: dict[str, Any], path: Path) -> None:
+        program = path / "hook"
+        program.write_text(f"#!/bin/sh\n{script}\n")
+        program.chmod(0o755)
+        document["hooks"] = {kind: [{"path": str(program), **more}]}
+
+    return change
+
+
+def without_namespace(kind: str) -> Change:
+    def change(document: dict[str, Any], _path: Path) -> None:
+        found = document["linux"]["namespaces"]
+        document["linux"]["namespaces"] = [n for n in found if n["type"] != kind]
+
+    return change
+
+
+def join(kind: str, target: str) -> Change:
+    def change(document: dict[str, Any], _path: Path) -> None:
+        for namespace in document["linux"]["namespaces"]:
+            if namespace["type"] == kind:
+                namespace["path"] = target
+
+    return change
+
+
+LAST = "/mounts/7"  # the default has seven
+CASES: dict[str, tuple[Change, str, str]] = {
+    # ---- the root
+    "no rootfs": (put("missing", "root", "path"), "/root/path", "No such file or directory"),
+    "rootfs is a file": (put("config.json", "root", "path"), "/root/path", "Not a directory"),
+    "no root": (drop("root"), "/root", ""),
+    # ---- mounts
+    "no bind source": (
+        add_mount("/a", "bind", "/no/such"),
+        f"{LAST}/source",
+        "bind source /no/such",
+    ),
+    "unknown type": (add_mount("/a", "nofs", "x"), f"{LAST}/type", "fsopen nofs: ENODEV"),
+    "bad tmpfs size": (
+        add_mount("/a", "tmpfs", "tmpfs", "nosuid", "size=1x"),
+        f"{LAST}/options/1",
+        "tmpfs on /a: fsconfig size=1x: EINVAL (Invalid argument): tmpfs: Bad value for 'size'",
+    ),
+    "unknown tmpfs option": (
+        add_mount("/a", "tmpfs", "tmpfs", "colour=red"),
+        f"{LAST}/options/0",
+        "fsconfig colour=red: EINVAL (Invalid argument): tmpfs: Unknown parameter 'colour'",
+    ),
+    "folder on a file": (
+        add_mount("/etc/passwd", "tmpfs", "tmpfs"),
+        f"{LAST}/destination",
+        "ENOTDIR",
+    ),
+    "file on a folder": (add_mount("/etc", "bind", "/etc/passwd"), f"{LAST}/destination", "EISDIR"),
+    "below a file": (add_mount("/etc/passwd/x", "tmpfs", "t"), f"{LAST}/destination", "ENOTDIR"),
+    "over /proc": (
+        add_mount("/proc", "bind", "/tmp"),
+        f"{LAST}/destination",
+        "cannot be mounted because it is inside /proc",
+    ),
+    "in /proc": (
+        add_mount("/proc/self/attr", "bind", "/tmp"),
+        f"{LAST}/destination",
+        "cannot be mounted because it is inside /proc",
+    ),
+    "tmpfs over /proc": (
+        add_mount("/proc", "tmpfs", "tmpfs"),
+        f"{LAST}/destination",
+        "cannot be mounted because it is inside /proc",
+    ),
+    "/proc is a link": (
+        link("proc", "/bad"),
+        "/mounts/0/destination",
+        "must be mounted on ordinary directory",
+    ),
+    "/sys is a link": (
+        link("sys", "/bad"),
+        "/mounts/5/destination",
+        "must be mounted on ordinary directory",
+    ),
+    "a loop of links": (
+        both(link("a", "/b"), link("b", "/a"), add_mount("/a/x", "tmpfs", "t")),
+        f"{LAST}/destination",
+        "ELOOP",
+    ),
+    "remount of nothing": (
+        add_mount("/a", "", "", "remount", "ro"),
+        f"{LAST}/destination",
+        "ENOENT",
+    ),
+    "idmap": (
+        add_mount("/a", "bind", "/tmp", "idmap"),
+        f"{LAST}/options/0",
+        "come with a later release",
+    ),
+    "no source for a bind": (add_mount("/a", "bind", ""), f"{LAST}/source", ""),
+    # ---- the program
+    "no such program": (
+        put(["missing"], "process", "args"),
+        "/process/args/0",
+        "executable file not found in $PATH",
+    ),
+    "no such file": (
+        put(["/bin/missing"], "process", "args"),
+        "/process/args/0",
+        "(No such file or directory)",
+    ),
+    "a folder": (put(["/etc"], "process", "args"), "/process/args/0", "(Is a directory)"),
+    "not executable": (
+        put(["/etc/passwd"], "process", "args"),
+        "/process/args/0",
+        "(Permission denied)",
+    ),
+    "below a file as program": (
+        put(["/etc/passwd/x"], "process", "args"),
+        "/process/args/0",
+        "(Not a directory)",
+    ),
+    "no args": (put([], "process", "args"), "/process/args", ""),
+    "relative cwd": (put("tmp", "process", "cwd"), "/process/cwd", ""),
+    "cwd is a file": (put("/etc/passwd", "process", "cwd"), "/process/cwd", "ENOTDIR"),
+    "cwd leaves by a descriptor": (
+        put("/proc/self/fd/3", "process", "cwd"),
+        "/process/cwd",
+        "working directory",
+    ),
+    "uid overflow": (put(1 << 31, "process", "user", "uid"), "/process/user/uid", ""),
+    "negative uid": (put(-1, "process", "user", "uid"), "/process/user/uid", ""),
+    "bad limit": (
+        put([{"type": "RLIMIT_WHAT", "soft": 1, "hard": 1}], "process", "rlimits"),
+        "/process/rlimits/0/type",
+        "",
+    ),
+    "soft over hard": (
+        put([{"type": "RLIMIT_NOFILE", "soft": 9, "hard": 8}], "process", "rlimits"),
+        "/process/rlimits/0/soft",
+        "the soft limit 9 is over the hard limit 8",
+    ),
+    "terminal without socket": (
+        put(True, "process", "terminal"),
+        "/process/terminal",
+        "cannot allocate tty",
+    ),
+    "AppArmor profile that is not there": (
+        put("no-such-profile", "process", "apparmorProfile"),
+        "/process/apparmorProfile",
+        "AppArmor profile",
+    ),
+    # ---- namespaces and what needs them
+    "hostname without uts": (without_namespace("uts"), "/hostname", ""),
+    "joined namespace that is missing": (
+        join("ipc", "/no/such"),
+        "/linux/namespaces/2/path",
+        "namespace /no/such: No such file or directory",
+    ),
+    "joined namespace of another type": (
+        join("ipc", "/proc/self/ns/uts"),
+        "/linux/namespaces/2/path",
+        "is no ipc namespace",
+    ),
+    "joined namespace that is a file": (
+        join("ipc", "/etc/passwd"),
+        "/linux/namespaces/2/path",
+        "is no ipc namespace",
+    ),
+    "the host's mount namespace": (
+        join("mount", "/proc/self/ns/mnt"),
+        "/linux/namespaces/4/path",
+        "is the mount namespace of the host",
+    ),
+    "user namespace": (
+        lambda document, _path: document["linux"]["namespaces"].insert(0, {"type": "user"}),
+        "/linux/namespaces/0",
+        "come with a later release",
+    ),
+    "sysctl without its namespace": (
+        both(without_namespace("network"), put({"net.ipv4.ip_forward": "1"}, "linux", "sysctl")),
+        "/linux/sysctl/net.ipv4.ip_forward",
+        "",
+    ),
+    "sysctl of the host": (
+        put({"kernel.core_pattern": "x"}, "linux", "sysctl"),
+        "/linux/sysctl/kernel.core_pattern",
+        "",
+    ),
+    "sysctl that is missing": (
+        put({"net.no.such": "1"}, "linux", "sysctl"),
+        "/linux/sysctl/net.no.such",
+        "sysctl net.no.such",
+    ),
+    "sysctl with a bad value": (
+        put({"net.ipv4.ip_forward": "many"}, "linux", "sysctl"),
+        "/linux/sysctl/net.ipv4.ip_forward",
+        "EINVAL",
+    ),
+    # ---- later releases
+    "seccomp": (
+        put({"defaultAction": "SCMP_ACT_ALLOW"}, "linux", "seccomp"),
+        "/linux/seccomp",
+        "come with a later release",
+    ),
+    "memory limit": (
+        put({"memory": {"limit": 1 << 20}}, "linux", "resources"),
+        "/linux/resources/memory/limit",
+        "come with a later release",
+    ),
+    "cgroup root": (put("/", "linux", "cgroupsPath"), "/linux/cgroupsPath", "is the root"),
+    # ---- devices
+    "device over a folder": (
+        put([{"path": "/etc", "type": "c", "major": 1, "minor": 3}], "linux", "devices"),
+        "/linux/devices/0",
+        "EEXIST",
+    ),
+    "device without number": (
+        put([{"path": "/dev/x", "type": "c"}], "linux", "devices"),
+        "/linux/devices/0/major",
+        "is required",
+    ),
+    # ---- hooks
+    "prestart fails": (
+        hook("prestart", "echo bad news; exit 3"),
+        "/hooks/prestart/0",
+        "exit status 3: bad news",
+    ),
+    "createRuntime fails": (
+        hook("createRuntime", "exit 1"),
+        "/hooks/createRuntime/0",
+        "exit status 1",
+    ),
+    "createContainer fails": (
+        hook("createContainer", "exit 1"),
+        "/hooks/createContainer/0",
+        "exit status 1",
+    ),
+    "hook runs too long": (
+        hook("createRuntime", "exec sleep 60", timeout=1),
+        "/hooks/createRuntime/0",
+        "killed after its timeout of 1 s",
+    ),
+    "hook that is missing": (
+        put({"createRuntime": [{"path": "/no/such"}]}, "hooks"),
+        "/hooks/createRuntime/0/path",
+        "/no/such: No such file or directory",
+    ),
+    # ---- the document
+    "another major version": (put("2.0.0", "ociVersion"), "/ociVersion", ""),
+    "no version": (drop("ociVersion"), "/ociVersion", ""),
+    "wrong type": (put("x", "mounts"), "/mounts", ""),
+    "another platform": (put({"layerFolders": ["x"]}, "windows"), "/windows", ""),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_broken_bundle(name: str, ocirt: Any, bundle: Any, leftovers: Any) -> None:
+    change, place, message = CASES[name]
+    assert len(bundle.document["mounts"]) == 7
+    change(bundle.document, bundle.path)
+    done = ocirt("create", "--bundle", bundle.write(), bundle.id)
+    assert done.returncode == 1
+    lines = [line for line in done.stderr.splitlines() if f"config.json#{place}: " in line]
+    assert lines, done.stderr
+    assert message in lines[0]
+    assert ocirt.ids() == []
+    assert leftovers(bundle) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "line 1 column 1"),
+        ("{", "line 1 column 2"),
+        ('{"ociVersion": "1.0.0",}', "not valid JSON"),
+        ("[]", "must be an object"),
+        ("[" * 100_000, "deep"),
+        ('{"a": NaN}', "NaN"),
+    ],
+)
+def test_broken_text(text: str, message: str, ocirt: Any, bundle: Any) -> None:
+    bundle.write()
+    (bundle.path / "config.json").write_text(text)
+    done = ocirt("create", "--bundle", str(bundle.path), bundle.id)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert "config.json#: " in done.stderr
+    assert ocirt.ids() == []
+
+
+def test_no_bundle(ocirt: Any, tmp_path: Path) -> None:
+    done = ocirt("create", "--bundle", str(tmp_path), "x")
+    assert done.returncode == 1
+    assert f"{tmp_path}/config.json: no such file or directory" in done.stderr
+    assert ocirt.ids() == []
+
+
+def test_interpreter_that_is_missing_is_found_at_start(ocirt: Any, bundle: Any) -> None:
+    script = bundle.path / "rootfs/bin/script"
+    script.write_text("#!/no/such\n")
+    script.chmod(0o755)
+    bundle.document["process"]["args"] = ["/bin/script"]
+    done = bundle.run(ocirt)
+    assert done.returncode == 1
+    assert "config.json#/process/args/0: " in done.stderr
+    assert "no such file or directory" in done.stderr
+    assert ocirt.ids() == []
+
+
+def test_what_is_tolerated(ocirt: Any, bundle: Any) -> None:
+    """A cwd that is missing is made; a capability that no kernel knows is a warning."""
+    bundle.shell("pwd")
+    bundle.document["root"]["readonly"] = False
+    bundle.document["process"]["cwd"] = "/var/empty/new"
+    bundle.document["process"]["capabilities"]["bounding"].append("CAP_NEW")
+    done = bundle.run(ocirt)
+    assert (done.returncode, done.stdout) == (0, "/var/empty/new\n")
+    assert "warning" in done.stderr
+    assert "CAP_NEW" in done.stderr
+
+
+def test_a_link_in_the_image_never_leads_out(ocirt: Any, bundle: Any, tmp_path: Path) -> None:
+    """A missing mount point below a link to the host is made inside the root."""
+    canary = tmp_path / "canary"
+    canary.mkdir()
+    (bundle.path / "rootfs/out").symlink_to(canary)
+    bundle.shell("mount | grep -c ' /.*new '; cat /proc/mounts | grep new")
+    bundle.document["mounts"].append(mount("/out/new", "tmpfs", "tmpfs"))
+    done = bundle.run(ocirt)
+    assert os.listdir(canary) == []
+    assert f"{canary}/new tmpfs" in done.stdout
+
+
+def test_unreadable_is_said(ocirt: Any, bundle: Any) -> None:
+    subprocess.run(["rm", "-rf", str(bundle.path / "rootfs")], check=True)
+    (bundle.path / "rootfs").symlink_to("/no/such/place")
+    done = ocirt("create", "--bundle", bundle.write(), bundle.id)
+    assert "config.json#/root/path: root file system" in done.stderr
