@@ -1,0 +1,189 @@
+"""config.json in, printed plan out: what changes in a plan is seen in a diff.
+
+``python3 tests/golden/test_plans.py`` writes the files of plans/ anew; read the diff then.
+"""
+
+from __future__ import annotations
+
+import copy
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ocirt.cgroup.layout import Hierarchy, Layout
+from ocirt.cgroup.manager import plan_paths
+from ocirt.cgroup.mounts import CgroupMount, cgroup_mounts
+from ocirt.commands.spec import default_config
+from ocirt.plan.container import Request, compile_create
+from ocirt.plan.encode import decode_segment, encode_segment
+from ocirt.plan.exec import compile_join_exec
+from ocirt.plan.namespaces import Namespaces
+from ocirt.plan.program import Plan
+from ocirt.plan.show import to_text
+from ocirt.plan.verify import verify
+
+PLANS = Path(__file__).parent / "plans"
+V2 = Layout([Hierarchy("", [], True, "/sys/fs/cgroup", "/", "/own")])
+V1 = Layout(
+    [
+        Hierarchy("cpu,cpuacct", ["cpu", "cpuacct"], False, "/sys/fs/cgroup/cpu,cpuacct", "/", "/"),
+        Hierarchy("systemd", ["none", "name=systemd"], False, "/sys/fs/cgroup/systemd", "/", "/"),
+    ]
+)
+
+
+def config() -> dict[str, Any]:
+    """The default, the same on every host."""
+    document = copy.deepcopy(default_config())
+    kinds = ("pid", "network", "ipc", "uts", "mount", "cgroup")
+    document["linux"]["namespaces"] = [{"type": kind} for kind in kinds]
+    return document
+
+
+def create(document: dict[str, Any], layout: Layout = V2, pivot: bool = True) -> Plan:
+    def cgroup() -> list[CgroupMount]:
+        kinds = [n["type"] for n in document["linux"]["namespaces"]]
+        return cgroup_mounts(layout, plan_paths(layout, "/c", "id"), "cgroup" in kinds)
+
+    return compile_create(Request(document, "/bundle", "id", cgroup, pivot=pivot))
+
+
+def default() -> Plan:
+    return create(config())
+
+
+def cgroup_v1() -> Plan:
+    return create(config(), V1)
+
+
+def cgroup_v1_of_the_host() -> Plan:
+    document = config()
+    document["linux"]["namespaces"].pop()
+    return create(document, V1)
+
+
+def binds() -> Plan:
+    document = config()
+    document["process"]["terminal"] = False
+    rows = (
+        ("/data", "data", ["rbind", "ro", "rprivate"]),
+        ("/all", "/srv", ["rbind", "rro", "rnosuid"]),
+        ("/file", "/etc/hosts", ["bind", "noatime"]),
+    )
+    document["mounts"] += [
+        {"destination": d, "type": "bind", "source": s, "options": o} for d, s, o in rows
+    ]
+    document["mounts"].append(
+        {"destination": "/up", "type": "tmpfs", "source": "tmpfs", "options": ["tmpcopyup", "ro"]}
+    )
+    return create(document)
+
+
+def user_and_names() -> Plan:
+    document = config()
+    document["domainname"] = "example.org"
+    process = document["process"]
+    process["user"] = {"uid": 1000, "gid": 1001, "additionalGids": [5, 6], "umask": 0o77}
+    process["capabilities"]["inheritable"] = process["capabilities"]["ambient"] = ["CAP_KILL"]
+    process.update(cwd="/home/user", args=["/bin/app", "x"], terminal=False)
+    process.update(apparmorProfile="profile", selinuxLabel="a:b:c:s0")
+    document["linux"]["sysctl"] = {"net.ipv4.ip_forward": "1", "net/ipv4/conf/eth0.1/x": "2"}
+    document["linux"]["personality"] = {"domain": "LINUX32"}
+    return create(document)
+
+
+def namespaces() -> Plan:
+    document = config()
+    document["linux"]["namespaces"] = [
+        {"type": "mount"},
+        {"type": "time"},
+        {"type": "pid"},
+        {"type": "network", "path": "/run/netns/a"},
+    ]
+    document["linux"]["timeOffsets"] = {"boottime": {"secs": 10}}
+    document["linux"]["rootfsPropagation"] = "rshared"
+    del document["hostname"]
+    return create(document, pivot=False)
+
+
+def hooks_and_devices() -> Plan:
+    document = config()
+    document["hooks"] = {"createContainer": [{"path": "/h"}], "prestart": [{"path": "/p"}]}
+    document["linux"]["devices"] = [
+        {"path": "/dev/fuse", "type": "c", "major": 10, "minor": 229, "fileMode": 0o600},
+        {"path": "/dev/dir/pipe", "type": "p", "uid": 5, "gid": 6},
+    ]
+    return create(document)
+
+
+def no_mount_namespace() -> Plan:
+    document = config()
+    document["linux"] = {"namespaces": [{"type": "pid"}]}
+    document["root"]["readonly"] = False
+    document["process"]["terminal"] = False
+    del document["mounts"], document["hostname"]
+    return create(document)
+
+
+def exec_with_terminal() -> Plan:
+    document = config()
+    return compile_join_exec(
+        document["process"],
+        document["linux"],
+        Namespaces(document["linux"]),
+        id="id",
+        first_fd=3,
+        keyring=True,
+        base="/process",
+    )
+
+
+MAKERS: list[Callable[[], Plan]] = [
+    default,
+    cgroup_v1,
+    cgroup_v1_of_the_host,
+    binds,
+    user_and_names,
+    namespaces,
+    hooks_and_devices,
+    no_mount_namespace,
+    exec_with_terminal,
+]
+
+
+@pytest.mark.parametrize("maker", MAKERS, ids=lambda maker: str(maker.__name__))
+def test_plan(maker: Callable[[], Plan]) -> None:
+    plan = maker()
+    verify(plan)
+    assert to_text(plan, show_env=False) == (PLANS / f"{maker.__name__}.txt").read_text()
+
+
+@pytest.mark.parametrize("maker", MAKERS, ids=lambda maker: str(maker.__name__))
+def test_segments_survive_encoding(maker: Callable[[], Plan]) -> None:
+    for _first, instructions, _name in maker().segments():
+        decoded = decode_segment(encode_segment(instructions))
+        assert [(i.op.name, list(i.values), i.skip, i.over) for i in decoded] == [
+            (i.op.name, list(i.values), i.skip, i.over) for i in instructions
+        ]
+
+
+def test_every_file_has_its_test() -> None:
+    assert {path.stem for path in PLANS.iterdir()} == {maker.__name__ for maker in MAKERS}
+
+
+def test_values_of_the_environment_are_secret() -> None:
+    document = config()
+    document["process"]["env"] = ["TOKEN=hidden"]
+    plan = create(document)
+    assert "hidden" not in to_text(plan, show_env=False)
+    assert "TOKEN=..." in to_text(plan, show_env=False)
+    assert "TOKEN=hidden" in to_text(plan, show_env=True)
+
+
+if __name__ == "__main__":
+    for make in MAKERS:
+        (PLANS / f"{make.__name__}.txt").write_text(to_text(make(), show_env=False))
+    sys.exit(0)
