@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from ocirt import log
 from ocirt.errors import OcirtError, StateError, UsageError
 from ocirt.json_text import loads
 from ocirt.plan.host_work import TAG_MASTER
@@ -45,6 +46,8 @@ def run(options: Options) -> int:
     if signals is None:
         return 0
     from ocirt.runtime.foreground import wait
+
+    log.flush()
 
     return wait(session.pid, session.pidfd, session.received.get(TAG_MASTER, -1), signals)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ocirt import log
 from ocirt.commands.create import create_options
 from ocirt.plan.host_work import TAG_MASTER
 from ocirt.runtime.create import create
@@ -32,6 +33,8 @@ def run(options: Options) -> int:
     if signals is None:
         return 0
     from ocirt.runtime.foreground import wait
+
+    log.flush()
 
     session = created.session
     try:

@@ -102,6 +102,7 @@ def _bind(
     plan: Plan, mount: dict[str, Any], options: MountOptions, context: MountContext, at: str
 ) -> None:
     destination = mount["destination"]
+    _refuse_data(options, at)
     source = posixpath.join(context.bundle, mount["source"])
     note = f"bind of {mount['source']} on {destination}"
     slot = plan.pin(f"bind {at}", "tree", source, f"{at}/source", destination, options.recursive)
@@ -116,6 +117,13 @@ def _bind(
     plan.add("ATTACH", slot, target, at=at, note=note)
     _propagation(plan, slot, options, f"{at}/options", note)
     plan.add("CLOSE", slot, at=at, note=note)
+
+
+def _refuse_data(options: MountOptions, at: str) -> None:
+    """A bind mount has no file system of its own that could take options."""
+    for index, key, _value in options.filesystem:
+        if key not in mount_options.SUPERBLOCK:
+            raise OcirtError(f"{key}: a bind mount has no such option", at=f"{at}/options/{index}")
 
 
 def _remount(

@@ -109,7 +109,7 @@ def execute(
 def _ready(session: Session, state: State, process: dict[str, Any], options: Options) -> None:
     from ocirt.runtime.create import add_home
 
-    schedule.apply(session.pid, process, options.base)
+    schedule.apply(session.pid, process, options.base, in_exec=True)
     add_home(environment_of(session.plan), process, f"/proc/{state.pid}/root")
     if process.get("terminal"):
         from ocirt.runtime.console import send_fd, set_size

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+# Not signal: that makes enums of its numbers, for milliseconds.
+import _signal as signal  # type: ignore[import-not-found]
 import fcntl
 import os
 import select
-import signal
 
 from ocirt.host import kernel
 from ocirt.runtime.console import Raw, copy_size

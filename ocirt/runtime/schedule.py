@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-def apply(pid: int, process: dict[str, Any], base: str) -> None:
+def apply(pid: int, process: dict[str, Any], base: str, in_exec: bool = False) -> None:
     """process.rlimits, oomScoreAdj, scheduler, ioPriority and execCPUAffinity.
 
     ``base``: JSON pointer of ``process``. Raises KernelError at the place of what failed.
@@ -49,7 +49,7 @@ def apply(pid: int, process: dict[str, Any], base: str) -> None:
         _try(f"{base}/ioPriority", "I/O priority", kernel.ioprio_set, pid, value)
     affinity = process.get("execCPUAffinity") or {}
     cpus = affinity.get("final") or affinity.get("initial")
-    if cpus:
+    if cpus and in_exec:  # config.md: not of the container's first process
         at = f"{base}/execCPUAffinity"
         _try(at, f"CPUs {cpus}", os.sched_setaffinity, pid, cpu_list(cpus))
 
@@ -57,8 +57,8 @@ def apply(pid: int, process: dict[str, Any], base: str) -> None:
 def cpu_list(text: str) -> set[int]:
     """The numbers of a list such as "0-3,7" (cpuset(7), "List format")."""
     found: set[int] = set()
-    for part in text.split(","):
-        first, _dash, last = part.strip().partition("-")
+    for part in filter(None, text.replace(" ", "").split(",")):
+        first, _dash, last = part.partition("-")
         found.update(range(int(first), int(last or first) + 1))
     return found
 
