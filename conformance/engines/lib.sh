@@ -10,11 +10,9 @@ isolated() {
         runtime=$(command -v "$1") || die "no runtime $1"
         OCIRT_ENGINE_WORK=$(mktemp -d /tmp/ocirt-engine-XXXXXX)
         export OCIRT_ENGINE_WORK
+        trap clean EXIT
         unshare --mount --propagation private --pid --fork --kill-child=KILL --mount-proc \
             "$0" "$(realpath -s "$runtime")" || status=$?
-        rm -rf --one-file-system "$OCIRT_ENGINE_WORK"
-        # The deepest first; a folder that still has a container's process is not removed.
-        find /sys/fs/cgroup -depth -type d -path "*/${OCIRT_ENGINE_WORK##*/}*" -exec rmdir {} +
         exit "$status"
     fi
     runtime=$1
@@ -24,6 +22,12 @@ isolated() {
     mount -t tmpfs -o mode=755 tmpfs /run
     mkdir -m 1777 /run/lock
     "$here/../bundle.py" "$work/bundle"
+}
+
+# All processes have ended with their namespace; the deepest cgroup goes first.
+clean() {
+    rm -rf --one-file-system "$OCIRT_ENGINE_WORK"
+    find /sys/fs/cgroup -depth -type d -path "*/${OCIRT_ENGINE_WORK##*/}*" -exec rmdir {} +
 }
 
 die() { echo "$(basename "$0"): $*" >&2; exit 1; }
