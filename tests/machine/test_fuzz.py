@@ -33,6 +33,8 @@ SLOTS_FILLED = 6
 NUMBERS = (0, 1, 2, 3, 7, 8, 9, 15, 16, 56, 64, 255, 4096, 0x8000, 0xFFFF, 1 << 31, ops.NO_SLOT)
 EDGES = (*NUMBERS, ops.SLOTS - 1, ops.SLOTS, 1 << 32, 1 << 61, 1 << 63, (1 << 64) - 1)
 
+CHANGES = ("operand", "operand", "operand", "over", "byte", "word", "half", "cut", "more")
+
 numbers = st.sampled_from(NUMBERS) | st.integers(0, 0xFFFF)
 strings = st.sampled_from(
     ["", ".", "..", "a", "a/b/c", "/a", "tmpfs", "size", "x" * 300]
@@ -62,13 +64,21 @@ def instructions(draw: st.DrawFn) -> Instruction:
 @st.composite
 def segments(draw: st.DrawFn) -> bytes:
     """A segment with a few changes: bytes, words, or its length."""
-    data = bytearray(encode_segment(draw(st.lists(instructions(), max_size=12))))
-    text = 8 + RECORD * int.from_bytes(data[:4], "little")
-    sizes = (len(data) - text, len(data) - text - 8, len(data) - text - 16, len(data))
-    for _ in range(draw(st.integers(0, 4))):
-        change = draw(st.sampled_from(["byte", "word", "half", "cut", "more"]))
+    program = draw(st.lists(instructions(), min_size=1, max_size=8))
+    data = bytearray(encode_segment(program))
+    text = len(data) - 8 - RECORD * len(program)
+    sizes = (text, text - 1, text - 7, text - 8, text - 16, len(data))
+    for _ in range(draw(st.integers(0, 3))):
+        change = draw(st.sampled_from(CHANGES))
         place = draw(st.integers(0, max(len(data) - 1, 0)))
-        if change == "byte":
+        record = 8 + RECORD * draw(st.integers(0, len(program) - 1))
+        if change == "operand":
+            place = record + 8 + 8 * draw(st.integers(0, ops.OPERANDS - 1))
+            value = draw(st.sampled_from(EDGES + sizes) | st.integers(0, text + 8))
+            data[place : place + 8] = (value & (1 << 64) - 1).to_bytes(8, "little")
+        elif change == "over":
+            data[record + 2 : record + 3] = bytes([draw(st.integers(0, len(program) + 1))])
+        elif change == "byte":
             data[place : place + 1] = bytes([draw(st.integers(0, 255))])
         elif change == "word":
             value = draw(st.sampled_from(EDGES + sizes))
@@ -111,7 +121,7 @@ def is_good(verifier: subprocess.Popen[bytes], segment: bytes) -> bool:
     return answer == b"1"
 
 
-@settings(max_examples=1000, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=2000, deadline=None, suppress_health_check=list(HealthCheck))
 @given(segment=segments())
 def test_verifier(verifier: subprocess.Popen[bytes], segment: bytes) -> None:
     is_good(verifier, segment)
