@@ -114,7 +114,8 @@ def _table() -> dict[str, Op]:
         # missing folders (0755) and the missing last component (folder 0755 or empty file
         # 0644) component by component on verified fds, never through a swapped link
         # (CVE-2024-45310). kind: KIND_*, like: the slot for KIND_LIKE, flags: TARGET_*.
-        # The path is relative, "." for the root itself.
+        # With TARGET_NO_CREATE a target of any kind will do. The path is relative, "." for
+        # the root itself.
         (
             "TARGET",
             (
@@ -279,7 +280,7 @@ def _table() -> dict[str, Op]:
         # ---- the end
         # Picks the first path that is a regular file and may be executed (statx, then
         # faccessat2 AT_EACCESS). Fails with the most telling errno: EACCES over EISDIR over
-        # ENOTDIR over ENOENT; the report's text is the last path tried.
+        # ENOTDIR over ENOENT; the report's text is the path that it is about.
         ("FIND_EXEC", (("paths", STRS),), ("find",), "find the program among {paths}"),
         # Sends REPORT_PARKED, closes the control socket, then read(wake) of one byte: EOF
         # ends the machine. From now on reports go to slot `report` (a FIFO).
