@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _PLATFORMS = ("freebsd", "solaris", "vm", "windows", "zos")
 _LIMITS = ("blockIO", "cpu", "hugepageLimits", "memory", "network", "pids", "rdma", "unified")
+_DEFAULT_SHARES = 1024  # every cgroup has them; containerd asks for them always
 _LATER = "come with a later release of ocirt"
 _LINUX = {
     "gidMappings": f"user namespaces {_LATER}",
@@ -64,7 +65,8 @@ def _resources(document: dict[str, Any], base: str, report: Report) -> None:
             for name, limit in value.items():
                 # Zero is a limit of these: of the use of swap, of RDMA's objects, of any file.
                 zero_counts = name == "swappiness" or key in ("rdma", "unified")
-                if zero_counts or not _asks_for_nothing(limit):
+                default = (key, name, limit) == ("cpu", "shares", _DEFAULT_SHARES)
+                if not default and (zero_counts or not _asks_for_nothing(limit)):
                     report.wrong(at + pointer(name), f"resource limits {_LATER}")
         elif not _asks_for_nothing(value):
             report.wrong(at, f"resource limits {_LATER}")
