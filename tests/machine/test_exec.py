@@ -255,6 +255,7 @@ def park(
     return fifos
 
 
+@needs_root
 def test_parked_machine_starts(start: Start, pipe: tuple[int, int], tmp_path: Path) -> None:
     read, write = pipe
     machine = start(stdout=write)
@@ -348,6 +349,7 @@ def settle(machine: Machine) -> None:
         time.sleep(0.002)
 
 
+@needs_root
 @pytest.mark.parametrize("build", ["normal"], indirect=True)
 def test_parked_machine_is_small(start: Start, tmp_path: Path) -> None:
     """After a big segment as well: the next one gives back what it filled."""
@@ -359,6 +361,7 @@ def test_parked_machine_is_small(start: Start, tmp_path: Path) -> None:
     assert sum(private(machine).values()) < PARKED_PRIVATE_MAX, private(machine)
 
 
+@needs_root
 def test_machine_of_a_container_is_small(tmp_path: Path) -> None:
     """The one that ocirt has in it, started from a memfd: its file is memory as well."""
     exe = kernel.machine_fd()

@@ -99,6 +99,7 @@ def test_open_fails(machine: Machine, folder: Path, path: str, resolve: int, num
     assert (report.errno, report.text, report.op) == (number, path, 0)
 
 
+@needs_root
 def test_slots_are_close_on_exec(machine: Machine, folder: Path) -> None:
     (folder / "made").mkdir()
     machine.do(
@@ -111,6 +112,7 @@ def test_slots_are_close_on_exec(machine: Machine, folder: Path) -> None:
             assert int(flags.split()[0], 8) & os.O_CLOEXEC, name
 
 
+@needs_root
 def test_slot_that_is_defined_again_is_closed(machine: Machine) -> None:
     open_root = op("OPEN", 0, ".", os.O_RDONLY, 0, 1)
     machine.do(open_root)
@@ -119,6 +121,7 @@ def test_slot_that_is_defined_again_is_closed(machine: Machine) -> None:
     assert len(os.listdir(f"/proc/{machine.pid}/fd")) == before
 
 
+@needs_root
 def test_close_and_keep(machine: Machine) -> None:
     many = [op("OPEN", 0, ".", os.O_RDONLY, 0, slot) for slot in range(1, 40)]
     machine.do(*many, op("CLOSE", 39))
@@ -516,6 +519,7 @@ def test_write_does_not_cross_mounts(start: Start) -> None:
 # ---- CHDIR
 
 
+@needs_root
 def test_chdir(start: Start, tmp_path: Path) -> None:
     machine = start()
     machine.do(op("CHDIR", str(tmp_path)))

@@ -190,6 +190,7 @@ def test_started_in_a_wrong_way(build: os.PathLike[str], arguments: list[str]) -
     assert os.spawnv(os.P_WAIT, build, ["machine", *arguments]) == 2
 
 
+@needs_root
 def test_closed_descriptors_stay_closed(start: Start) -> None:
     """What the machine opens never becomes the container's stdin."""
     machine = start(0, stdin=-1, stdout=-1)

@@ -180,6 +180,7 @@ def test_loopback_without_the_right(start: Start) -> None:
 # ---- stdio
 
 
+@needs_root
 def test_stdio(start: Start) -> None:
     machine = start()
     read, write = os.pipe()
@@ -310,6 +311,7 @@ def test_dev_null_by_its_number_and_not_its_name(start: Start, tmp_path: Path) -
     os.close(file)
 
 
+@needs_root
 def test_keep_nothing(start: Start) -> None:
     machine = start()
     machine.do(op("KEEP", NO_SLOT, NO_SLOT, NO_SLOT, NO_SLOT))
