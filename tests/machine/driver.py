@@ -47,7 +47,7 @@ def decode(data: bytes, fd: int = -1) -> Report:
     numbers = [int.from_bytes(data[i : i + 4], "little") for i in (0, 4, 8, 12)]
     value = int.from_bytes(data[16:24], "little", signed=True)
     kind, index, step, number = numbers
-    return Report(kind, index, step, number, value, data[24:].decode(), fd)
+    return Report(kind, index, step, number, value, data[24:].decode(errors="surrogateescape"), fd)
 
 
 @contextmanager
