@@ -243,7 +243,8 @@ class _Create:
         self.container.write_state(self.state)
         self.hooked = True
         hooks = self.document["hooks"]
-        state = spec_state(self.state, "creating")
+        # runtime.md: "created" is from step 2 of the lifecycle on, these hooks are step 3 to 5.
+        state = spec_state(self.state, "created")
         for kind in ("prestart", "createRuntime"):
             run_hooks(hooks.get(kind) or [], kind, state)
         if hooks.get("createContainer"):

@@ -29,8 +29,8 @@ def run_hooks(hooks: list[dict[str, Any]], kind: str, state: dict[str, Any]) -> 
 
 
 def run_lenient(hooks: list[dict[str, Any]], kind: str, state: dict[str, Any]) -> None:
-    """The same for poststart and poststop: a failure is logged, the rest runs all the same
-    (runtime.md, "Lifecycle", steps 9 and 13)."""
+    """The same for poststop: a failure is logged, the rest runs all the same (runtime.md,
+    "Lifecycle", step 13)."""
     for index, hook in enumerate(hooks):
         try:
             run_hook(hook, f"/hooks/{kind}/{index}", f"{kind} hook {index}", state, start_on_host)

@@ -49,10 +49,21 @@ def start(container: Container, state: State) -> None:
         run_start_container(container, state, document)
     _wake(container, document)
     if hooks.get("poststart"):
-        from ocirt.runtime.hooks import run_lenient
-        from ocirt.runtime.spec_state import spec_state
+        _poststart(container, state, hooks["poststart"])
 
-        run_lenient(hooks["poststart"], "poststart", spec_state(state, "running"))
+
+def _poststart(container: Container, state: State, hooks: list[dict[str, Any]]) -> None:
+    """If one fails the container is stopped; its delete is the caller's (runtime.md, "Lifecycle", step 9)."""
+    from ocirt.runtime.hooks import run_hooks
+    from ocirt.runtime.spec_state import spec_state
+
+    try:
+        run_hooks(hooks, "poststart", spec_state(state, "running"))
+    except OcirtError:
+        from ocirt.runtime.kill import kill
+
+        kill(container, state, 9, everyone=True)
+        raise
 
 
 def _config(container: Container) -> dict[str, Any]:

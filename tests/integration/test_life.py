@@ -251,3 +251,52 @@ def test_debian(ocirt: Any, bundle: Any, tmp_path_factory: pytest.TempPathFactor
     assert done.returncode == 0, done.stderr
     assert "root" in done.stdout.split("\n")
     assert "Debian 'dpkg' package management program" in done.stdout
+
+
+def write_hook(bundle: Any, name: str, script: str) -> dict[str, Any]:
+    path = bundle.path / name
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    return {"path": str(path)}
+
+
+def test_every_hook_runs_in_its_place(ocirt: Any, bundle: Any) -> None:
+    """In order, with the state on stdin; startContainer inside, with the container's files."""
+    log = bundle.path / "log"
+    say = "status=$(cat | tr -d ' \\n' | sed 's/.*\"status\":\"\\([a-z]*\\)\".*/\\1/')"
+    kinds = ("prestart", "createRuntime", "createContainer", "poststart", "poststop")
+    bundle.document["hooks"] = {
+        kind: [write_hook(bundle, kind, f"{say}; echo {kind} $status >> {log}")] for kind in kinds
+    }
+    inside = {"path": "/bin/sh", "args": ["sh", "-c", "echo startContainer > /tmp/inside"]}
+    bundle.document["hooks"]["startContainer"] = [inside]
+    bundle.document["root"]["readonly"] = False
+    bundle.shell("cat /tmp/inside")
+    done = bundle.run(ocirt)
+    assert (done.returncode, done.stdout) == (0, "startContainer\n"), done.stderr
+    assert log.read_text().splitlines() == [
+        "prestart created",
+        "createRuntime created",
+        "createContainer created",
+        "poststart running",
+        "poststop stopped",
+    ]
+
+
+def test_a_failed_poststart_hook_ends_the_container(
+    ocirt: Any, bundle: Any, leftovers: Any
+) -> None:
+    bundle.shell("exec sleep 60")
+    bundle.document["hooks"] = {"poststart": [write_hook(bundle, "hook", "exit 1")]}
+    done = bundle.run(ocirt, "--detach")
+    assert done.returncode == 1
+    assert "config.json#/hooks/poststart/0: " in done.stderr
+    assert ocirt.ids() == []
+    assert leftovers(bundle) == []
+
+
+def test_a_failed_poststop_hook_is_a_warning(ocirt: Any, bundle: Any) -> None:
+    bundle.document["hooks"] = {"poststop": [write_hook(bundle, "hook", "exit 1")]}
+    done = bundle.run(ocirt)
+    assert done.returncode == 0
+    assert "config.json#/hooks/poststop/0: " in done.stderr
