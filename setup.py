@@ -2,7 +2,7 @@
 
 machine   csrc/machine*.c, freestanding and static; its bytes become machine_elf.h
 shim      ocirt._shim, a cffi extension that holds those bytes (csrc/shim.c)
-launcher  csrc/launcher.c, installed as the command ``ocirt``
+launcher  csrc/launcher*.c, installed as the command ``ocirt``
 
 Metadata is in setup.cfg. ``python setup.py build_ext --inplace`` rebuilds machine and
 shim in a checkout; ``pip install -e .`` does that too and installs the launcher.
@@ -10,6 +10,7 @@ shim in a checkout; ``pip install -e .`` does that too and installs the launcher
 
 from __future__ import annotations
 
+import glob
 import os
 import shlex
 import shutil
@@ -72,7 +73,7 @@ class BuildLauncher(build_scripts):
         if self.get_finalized_command("build_py").editable_mode:
             # The one case in which the package is not in a folder beside the command's.
             flags.append(f'-DSOURCE_DIR="{ROOT}"')
-        compile_c(["csrc/launcher.c"], os.path.join(self.build_dir, "ocirt"), flags, CC)
+        compile_c(sorted(glob.glob("csrc/launcher*.c")), os.path.join(self.build_dir, "ocirt"), flags, CC)
 
 
 class BuildPackage(build_py):

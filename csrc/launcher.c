@@ -1,4 +1,5 @@
-/* The command ``ocirt``: finds its package and interpreter, and executes
+/* The command ``ocirt``. A verb that was compiled at create is done at once
+ * (launcher_verbs.c); for any other it finds its package and interpreter, and executes
  *
  *     python3 -I -S -X utf8 -c BOOTSTRAP FOLDERS argv...
  *
@@ -19,6 +20,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#include "launcher.h"
 
 /* ocirt needs Python 3.10; the newest is a guess, and a wrong one costs a microsecond. */
 enum { OLDEST_MINOR = 10, NEWEST_MINOR = 30, ARGUMENTS_BEFORE = 8 };
@@ -140,12 +143,29 @@ static void execute(const char *prefix, const char *version, char **arguments)
     }
 }
 
+/* What can be done without Python, or while it starts. */
+static void prepare(char **argv)
+{
+    struct command command;
+
+    parse_command(argv, &command);
+    if (!command.verb)
+        return;
+    int status = run_compiled(&command);
+    if (status >= 0)
+        exit(status);
+    if (strcmp(command.verb, "create") == 0 || strcmp(command.verb, "run") == 0 ||
+        strcmp(command.verb, "exec") == 0)
+        begin_grace_period();
+}
+
 int main(int argc, char **argv)
 {
     char prefix[PATH_MAX], base[PATH_MAX], version[8];
     char **arguments = calloc(ARGUMENTS_BEFORE + (size_t)argc + 1, sizeof *arguments);
     bool is_venv;
 
+    prepare(argv);
     if (!arguments)
         return fail("memory", strerror(errno));
     ssize_t size = readlink("/proc/self/exe", prefix, sizeof prefix - 1);

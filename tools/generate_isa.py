@@ -1,6 +1,7 @@
-"""Writes csrc/isa.h, the machine's copy of the instruction set, from ocirt/plan/ops.py.
+"""Writes the C copies of the two instruction sets: csrc/isa.h, the machine's, from
+ocirt/plan/ops.py, and csrc/verbs.h, the launcher's, from ocirt/runtime/verbs.py.
 
-``python3 tools/generate_isa.py`` writes it; with ``--check`` it fails if the file differs.
+``python3 tools/generate_isa.py`` writes them; with ``--check`` it fails if a file differs.
 """
 
 from __future__ import annotations
@@ -9,10 +10,10 @@ import os
 import sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-HEADER = os.path.join(ROOT, "csrc", "isa.h")
 sys.path.insert(0, ROOT)
 
 from ocirt.plan import ops  # noqa: E402
+from ocirt.runtime import verbs  # noqa: E402
 
 CONSTANTS = (
     "OPERANDS SLOTS NO_SLOT SEGMENT_MAX CHUNK_MAX FDS_MAX MAGIC MSG_FDS MSG_SEGMENT FLAG_TRACE "
@@ -44,14 +45,29 @@ def header() -> str:
     return "\n".join(lines)
 
 
+def verbs_header() -> str:
+    """The text of verbs.h."""
+    lines = ["/* Made by tools/generate_isa.py from ocirt/runtime/verbs.py. Do not edit. */", ""]
+    lines += ["#ifndef VERBS_H", "#define VERBS_H", ""]
+    lines += [f"#define VERBS_{name} {getattr(verbs, name):#x}U" for name in ("MAGIC", "SIZE_MAX")]
+    lines += ["", "enum verbs_opcode {"]
+    lines += [f"    VERBS_{name} = {code}," for code, name in enumerate(verbs.OPS, 1)]
+    lines += ["};", "", "#endif", ""]
+    return "\n".join(lines)
+
+
 def main() -> int:
-    """Writes or compares the header; returns the exit status."""
-    if "--check" in sys.argv[1:]:
-        with open(HEADER) as file:
-            return int(file.read() != header())
-    with open(HEADER, "w") as file:
-        file.write(header())
-    return 0
+    """Writes or compares the headers; returns the exit status."""
+    status = 0
+    for name, text in (("isa.h", header()), ("verbs.h", verbs_header())):
+        path = os.path.join(ROOT, "csrc", name)
+        if "--check" in sys.argv[1:]:
+            with open(path) as file:
+                status |= file.read() != text
+        else:
+            with open(path, "w") as file:
+                file.write(text)
+    return int(status)
 
 
 if __name__ == "__main__":

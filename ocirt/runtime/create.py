@@ -34,6 +34,8 @@ from ocirt.runtime.session import Session
 from ocirt.runtime.start import make_fifos
 from ocirt.runtime.status import process as process_status
 from ocirt.runtime.store import CONFIG, Container, State, Store
+from ocirt.runtime.verbs import FILE as VERBS
+from ocirt.runtime.verbs import compile_verbs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -264,6 +266,9 @@ class _Create:
         self.state.created = now()
         self.state.owner = owner()
         self.container.write_state(self.state)
+        verbs = compile_verbs(self.state, self.manager, self.document)
+        if verbs:
+            self.container.write(VERBS, verbs)
         if self.options.pidfd_socket:
             from ocirt.runtime.console import send_fd
 

@@ -3,6 +3,8 @@
 start   the parked machine reads a byte from it, then becomes the program. It exists as long
         as the container is created and not started.
 report  the machine writes here why it could not; its end, without a word, is success.
+
+A failure that the launcher was told (``ocirt.runtime.verbs``) is in the file FAILURE.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
     from ocirt.runtime.store import Container, State
 
-START, REPORT = "start", "report"
+START, REPORT, FAILURE = "start", "report", "failure"
 
 
 def make_fifos(container: Container) -> dict[str, int]:
@@ -38,6 +40,7 @@ def start(container: Container, state: State) -> None:
     """Starts a created container. Raises OcirtError; what is left is for delete."""
     now = status(container, state)
     if now == "stopped":
+        _raise_failure(container)
         raise StateError("cannot start a container that has stopped")
     if now != "created":
         raise StateError(f"cannot start a container that is {now}")
@@ -50,6 +53,15 @@ def start(container: Container, state: State) -> None:
     _wake(container, document)
     if hooks.get("poststart"):
         _poststart(container, state, hooks["poststart"])
+
+
+def _raise_failure(container: Container) -> None:
+    try:
+        data = container.read(FAILURE)
+    except FileNotFoundError:
+        return
+    os.unlink(FAILURE, dir_fd=container.fd)
+    raise exec_failure(data, _config(container))
 
 
 def _poststart(container: Container, state: State, hooks: list[dict[str, Any]]) -> None:

@@ -1,0 +1,81 @@
+"""The verbs that come after create, compiled: the file ``verbs`` in the state folder.
+
+``state``, ``start``, ``kill`` and ``delete`` are mostly known when a container is created. They
+are small programs, which the launcher (csrc/launcher_verbs.c) runs without an interpreter, in a
+tenth of the time. It gives up at the first thing that is not as usual, and Python does the
+verb: so a program may only do what Python would do next, and never has an error to word.
+
+The file is MAGIC, its size, then operations: opcode, size of the operand (32 bits each, little
+endian), operand. VERB begins a program; of several for one verb the first that gets to its end
+counts.
+"""
+
+from __future__ import annotations
+
+from ocirt.json_text import dumps
+from ocirt.runtime.spec_state import full_state
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+    from ocirt.cgroup.manager import Manager
+    from ocirt.runtime.store import State
+
+FILE = "verbs"
+MAGIC = 0x3156434F
+SIZE_MAX = 1 << 16
+# What an operation does, and when it gives the program up.
+OPS = (
+    "VERB",  # the program's verb
+    "ALIVE",  # pid, start time: that process is gone, or a zombie
+    "GONE",  # pid, start time: it is not
+    "PRESENT",  # a file of the state folder: is absent
+    "ABSENT",  # it is present
+    "LOCK",  # the folder: another verb has it, or it was deleted
+    "PRINT",  # a text
+    "SIGNAL",  # sends the signal of the command line to the process of ALIVE
+    "WAKE",  # writes to the FIFO start, waits for report's end: a failure is in it
+    "RMDIR",  # a cgroup: is busy
+    "CLEAR",  # removes the state folder
+)
+_CODES = {name: code for code, name in enumerate(OPS, 1)}
+
+
+def compile_verbs(state: State, manager: Manager, document: dict[str, Any]) -> bytes:
+    """The file of a created container; b"" if it would be too large."""
+    process = state.pid.to_bytes(4, "little") + state.pid_start.to_bytes(8, "little")
+    hooks = document.get("hooks") or {}
+    alive, gone, lock = ("ALIVE", process), ("GONE", process), ("LOCK", b"")
+    created, running = ("PRESENT", b"start"), ("ABSENT", b"start")
+    programs = [
+        ("state", [alive, created, _printed(state, "created")]),
+        ("state", [alive, running, _printed(state, "running")]),
+        ("state", [gone, _printed(state, "stopped")]),
+        ("kill", [alive, ("SIGNAL", b"")]),
+    ]
+    if not hooks.get("startContainer") and not hooks.get("poststart"):
+        programs.append(("start", [lock, alive, created, ("WAKE", b"")]))
+    if not hooks.get("poststop"):
+        cgroups = [("RMDIR", folder.encode()) for folder in manager.folders.values()]
+        programs.append(("delete", [lock, gone, *cgroups, ("CLEAR", b"")]))
+    data = b"".join(
+        _encode([("VERB", verb.encode()), *operations]) for verb, operations in programs
+    )
+    size = len(data) + 8
+    return b"" if size > SIZE_MAX else _number(MAGIC) + _number(size) + data
+
+
+def _printed(state: State, status: str) -> tuple[str, bytes]:
+    return "PRINT", (dumps(full_state(state, status), 2) + "\n").encode()
+
+
+def _encode(operations: Iterable[tuple[str, bytes]]) -> bytes:
+    return b"".join(
+        _number(_CODES[name]) + _number(len(operand)) + operand for name, operand in operations
+    )
+
+
+def _number(value: int) -> bytes:
+    return value.to_bytes(4, "little")
