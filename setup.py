@@ -73,7 +73,9 @@ class BuildLauncher(build_scripts):
         if self.get_finalized_command("build_py").editable_mode:
             # The one case in which the package is not in a folder beside the command's.
             flags.append(f'-DSOURCE_DIR="{ROOT}"')
-        compile_c(sorted(glob.glob("csrc/launcher*.c")), os.path.join(self.build_dir, "ocirt"), flags, CC)
+        compile_c(
+            sorted(glob.glob("csrc/launcher*.c")), os.path.join(self.build_dir, "ocirt"), flags, CC
+        )
 
 
 class BuildPackage(build_py):

@@ -32,8 +32,8 @@ def run():
 @pytest.fixture(scope="session")
 def launcher(tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("launcher") / "ocirt"
-    source = ROOT / "csrc" / "launcher.c"
-    subprocess.run(["gcc", *WARNINGS, "-o", output, source], check=True)
+    sources = sorted(ROOT.glob("csrc/launcher*.c"))
+    subprocess.run(["gcc", *WARNINGS, "-o", output, *sources], check=True)
     return output
 
 

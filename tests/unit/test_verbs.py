@@ -1,0 +1,63 @@
+"""The programs that create compiles for the later verbs (ocirt/runtime/verbs.py)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ocirt.cgroup.manager import from_state
+from ocirt.runtime import verbs
+from ocirt.runtime.store import State
+
+MANAGER = from_state({"folders": {"": "/sys/fs/cgroup/c"}})
+
+
+def decode(data: bytes) -> dict[str, list[list[str]]]:
+    """The operations of each verb's programs."""
+    programs: dict[str, list[list[str]]] = {}
+    place = 8
+    while place < len(data):
+        code, size = (int.from_bytes(data[place + i : place + i + 4], "little") for i in (0, 4))
+        operand = data[place + 8 : place + 8 + size]
+        place += 8 + size
+        if verbs.OPS[code - 1] == "VERB":
+            programs.setdefault(operand.decode(), []).append([])
+            current = programs[operand.decode()][-1]
+        else:
+            current.append(verbs.OPS[code - 1])
+    assert place == len(data)
+    return programs
+
+
+def state() -> State:
+    made = State("c")
+    made.pid, made.pid_start = 4711, 99
+    return made
+
+
+def test_programs_of_a_container_without_hooks() -> None:
+    data = verbs.compile_verbs(state(), MANAGER, {})
+    assert int.from_bytes(data[4:8], "little") == len(data)
+    assert decode(data) == {
+        "state": [["ALIVE", "PRESENT", "PRINT"], ["ALIVE", "ABSENT", "PRINT"], ["GONE", "PRINT"]],
+        "kill": [["ALIVE", "SIGNAL"]],
+        "start": [["LOCK", "ALIVE", "PRESENT", "WAKE"]],
+        "delete": [["LOCK", "GONE", "RMDIR", "CLEAR"]],
+    }
+
+
+@pytest.mark.parametrize(
+    ("kind", "verb"),
+    [("poststart", "start"), ("startContainer", "start"), ("poststop", "delete")],
+)
+def test_a_verb_with_hooks_has_no_program(kind: str, verb: str) -> None:
+    document: dict[str, Any] = {"hooks": {kind: [{"path": "/bin/true"}]}}
+    programs = decode(verbs.compile_verbs(state(), MANAGER, document))
+    assert set(programs) == {"state", "kill", "start", "delete"} - {verb}
+
+
+def test_too_much_to_compile() -> None:
+    large = state()
+    large.annotations = {"key": "x" * verbs.SIZE_MAX}
+    assert verbs.compile_verbs(large, MANAGER, {}) == b""
