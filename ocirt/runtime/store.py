@@ -2,7 +2,9 @@
 
 state.json     what later verbs need (class State), replaced atomically
 config.json    the bundle's, as it was when the container was created
+verbs          what create compiled for later verbs (``ocirt.runtime.verbs``)
 start, report  FIFOs of a created container (``ocirt.runtime.start``)
+failure        what the launcher read from report (``ocirt.runtime.start``)
 
 A folder is claimed by mkdir(2), which only one process can win. The lock is flock(2) on the
 folder: the kernel drops it when a process dies.
