@@ -187,6 +187,23 @@ static bool do_wake(const struct work *work)
     return true;
 }
 
+/* A cgroup's file of one line. */
+static bool do_holds(const struct operation *op)
+{
+    char data[256];
+    const char *end = op->size ? memchr(op->operand, 0, op->size) : NULL;
+    size_t expected = end ? op->size - (size_t)(end - op->operand) - 1 : 0;
+
+    if (!end || expected >= sizeof data)
+        return false;
+    int fd = open(op->operand, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    ssize_t size = fd < 0 ? -1 : read(fd, data, sizeof data);
+    if (fd >= 0)
+        close(fd);
+    return size == (ssize_t)expected + 1 && data[expected] == '\n' &&
+           memcmp(data, end + 1, expected) == 0;
+}
+
 static bool do_rmdir(const struct operation *op)
 {
     char path[PATH_MAX];
@@ -232,6 +249,8 @@ static bool execute(struct work *work, const struct operation *op)
         return do_signal(work);
     case VERBS_WAKE:
         return do_wake(work);
+    case VERBS_HOLDS:
+        return do_holds(op);
     case VERBS_RMDIR:
         return do_rmdir(op);
     case VERBS_CLEAR:

@@ -3,7 +3,7 @@
 #ifndef VERBS_H
 #define VERBS_H
 
-#define VERBS_MAGIC 0x3156434fU
+#define VERBS_MAGIC 0xc940928aU
 #define VERBS_SIZE_MAX 0x10000U
 
 enum verbs_opcode {
@@ -16,8 +16,9 @@ enum verbs_opcode {
     VERBS_PRINT = 7,
     VERBS_SIGNAL = 8,
     VERBS_WAKE = 9,
-    VERBS_RMDIR = 10,
-    VERBS_CLEAR = 11,
+    VERBS_HOLDS = 10,
+    VERBS_RMDIR = 11,
+    VERBS_CLEAR = 12,
 };
 
 #endif

@@ -102,6 +102,14 @@ Options end at ID: what follows is the command's.
 
     ocirt exec --tty web /bin/sh -l
 """,
+    "pause": """\
+Stops every process of the container by the freezer of its cgroup, and returns when the last one
+has stopped. ``ocirt exec`` refuses a paused container unless --ignore-paused is given; SIGKILL
+ends one.
+""",
+    "resume": """\
+Lets the processes of a paused container go on.
+""",
     "list": """\
 One line a container; JSON has the same members as ``ocirt state``.
 """,

@@ -11,12 +11,15 @@ import os
 import posixpath
 import time
 
+from ocirt.cgroup.freezer import find
 from ocirt.cgroup.layout import Layout
 from ocirt.errors import KernelError, StateError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+    from ocirt.cgroup.freezer import Freezer
 
 _AT = "/linux/cgroupsPath"
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -105,16 +108,31 @@ class Manager:
                 return
             except FileNotFoundError:
                 pass
+        freezer = find(self.state())
         for _ in range(_TRIES if signal == 9 else 1):
-            processes = self.processes()
-            for pid in processes:
-                try:
-                    os.kill(pid, signal)
-                except ProcessLookupError:
-                    pass
+            processes = self._signal(signal, freezer)
             if not processes or signal != 9:
                 return
             time.sleep(_PAUSE)
+
+    def _signal(self, signal: int, freezer: Freezer | None) -> list[int]:
+        """To every process: frozen, none can fork away from it. They stay frozen if they were,
+        but SIGKILL has to reach them."""
+        was_frozen = freezer is not None and freezer.is_frozen()
+        if freezer and not was_frozen and self.processes():
+            try:
+                freezer.freeze()
+            except KernelError:
+                pass  # the next round gets those that were missed
+        processes = self.processes()
+        for pid in processes:
+            try:
+                os.kill(pid, signal)
+            except ProcessLookupError:
+                pass
+        if freezer and processes and (signal == 9 or not was_frozen):
+            freezer.thaw()
+        return processes
 
     def destroy(self) -> None:
         """Removes the folders and all below them. Raises KernelError if that can't be done."""

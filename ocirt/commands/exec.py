@@ -33,6 +33,7 @@ def run(options: Options) -> int:
     wanted.console_socket = options.console_socket
     wanted.pidfd_socket = options.pidfd_socket
     wanted.preserve_fds = options.preserve_fds
+    wanted.ignore_paused = options.ignore_paused
     wanted.keep_console = not options.detach and not options.console_socket
     wanted.cgroup = _cgroup(options.cgroup)
     add_listen_fds(process, wanted)

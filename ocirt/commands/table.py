@@ -161,6 +161,8 @@ _ALL = (
         command=True,
         failure=255,
     ),
+    Verb("pause", "stop every process of a container where it is", "ID"),
+    Verb("resume", "let the processes of a paused container go on", "ID"),
     Verb(
         "list",
         "list the containers",

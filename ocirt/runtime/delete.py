@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from ocirt import log
+from ocirt.cgroup.freezer import find
 from ocirt.cgroup.manager import from_state
 from ocirt.errors import OcirtError, StateError
 from ocirt.runtime.kill import SIGKILL, open_process
@@ -90,6 +91,9 @@ def _end(state: State) -> None:
         return
     try:
         kernel.pidfd_send_signal(pidfd, SIGKILL)
+        freezer = find(state.cgroup)
+        if freezer and freezer.is_frozen():
+            freezer.thaw()
         poll = select.poll()
         poll.register(pidfd, select.POLLIN)
         if not poll.poll(_PATIENCE):

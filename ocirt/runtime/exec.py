@@ -31,6 +31,7 @@ class Options:
         "base",
         "cgroup",
         "console_socket",
+        "ignore_paused",
         "keep_console",
         "pid_file",
         "pidfd_socket",
@@ -41,6 +42,7 @@ class Options:
         self.base = "/process"
         self.cgroup = ""
         self.console_socket = ""
+        self.ignore_paused = False
         self.keep_console = False
         self.pid_file = ""
         self.pidfd_socket = ""
@@ -59,8 +61,12 @@ def execute(
 
     ``document``: the container's config.json.
     """
-    if status(container, state) == "stopped":
+    now = status(container, state)
+    if now == "stopped":
         raise StateError("cannot exec in a stopped container: container not running")
+    if now == "paused" and not options.ignore_paused:
+        hint = "--ignore-paused waits until it goes on"
+        raise StateError("cannot exec in a paused container: container paused", hint=hint)
     if process.get("terminal") and not options.console_socket and not options.keep_console:
         text = "cannot allocate tty if runtime will detach without setting console socket"
         raise OcirtError(text, hint="--console-socket PATH, or leave --detach out")

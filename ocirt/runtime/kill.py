@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from ocirt.cgroup.freezer import require
 from ocirt.errors import OcirtError, StateError
 from ocirt.host import kernel
 from ocirt.runtime.status import process, status
@@ -71,6 +72,9 @@ def kill(container: Container, state: State | None, number: int, everyone: bool)
             kernel.pidfd_send_signal(pidfd, number)
         finally:
             os.close(pidfd)
+        if now == "paused" and number == SIGKILL:
+            # A frozen process of cgroup v1 ends when it is thawed; of v2 at once.
+            require(state.cgroup).thaw()
     except ProcessLookupError:
         raise StateError("container not running: os: process already finished") from None
     except OSError as error:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from ocirt.cgroup.freezer import find
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ocirt.runtime.store import Container, State
@@ -38,10 +40,10 @@ def is_alive(pid: int, start: int) -> bool:
 
 
 def status(container: Container, state: State | None) -> str:
-    """creating, created, running or stopped; ``state`` is what ``read_state`` returned.
+    """creating, created, running, paused or stopped; ``state`` is what ``read_state`` returned.
 
-    A create that was cut short is stopped: what it left can be deleted. (A frozen cgroup will
-    be "paused" here.)
+    A create that was cut short is stopped: what it left can be deleted. Whoever froze the
+    cgroup, it is paused.
     """
     if state is None:
         # Between mkdir and the first state.json the creator holds the lock.
@@ -50,6 +52,9 @@ def status(container: Container, state: State | None) -> str:
         return "creating" if is_alive(state.creator, state.creator_start) else "stopped"
     if not is_alive(state.pid, state.pid_start):
         return "stopped"
+    freezer = find(state.cgroup)
+    if freezer and freezer.is_frozen():
+        return "paused"
     try:
         os.stat("start", dir_fd=container.fd, follow_symlinks=False)
     except FileNotFoundError:

@@ -12,6 +12,7 @@ counts.
 
 from __future__ import annotations
 
+from ocirt.cgroup.freezer import find
 from ocirt.json_text import dumps
 from ocirt.runtime.spec_state import full_state
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from ocirt.runtime.store import State
 
 FILE = "verbs"
-MAGIC = 0x3156434F
+MAGIC = 0xC940928A  # the CRC-32 of OPS: a file of an older ocirt is left to Python
 SIZE_MAX = 1 << 16
 # What an operation does, and when it gives the program up.
 OPS = (
@@ -37,6 +38,7 @@ OPS = (
     "PRINT",  # a text
     "SIGNAL",  # sends the signal of the command line to the process of ALIVE
     "WAKE",  # writes to the FIFO start, waits for report's end: a failure is in it
+    "HOLDS",  # a file, NUL, its only line: has another one
     "RMDIR",  # a cgroup: is busy
     "CLEAR",  # removes the state folder
 )
@@ -49,14 +51,19 @@ def compile_verbs(state: State, manager: Manager, document: dict[str, Any]) -> b
     hooks = document.get("hooks") or {}
     alive, gone, lock = ("ALIVE", process), ("GONE", process), ("LOCK", b"")
     created, running = ("PRESENT", b"start"), ("ABSENT", b"start")
+    freezer = find(state.cgroup)
+    thawed = [_holds(freezer.file, freezer.thawed)] if freezer else []
     programs = [
-        ("state", [alive, created, _printed(state, "created")]),
-        ("state", [alive, running, _printed(state, "running")]),
+        ("state", [alive, *thawed, created, _printed(state, "created")]),
+        ("state", [alive, *thawed, running, _printed(state, "running")]),
         ("state", [gone, _printed(state, "stopped")]),
-        ("kill", [alive, ("SIGNAL", b"")]),
+        ("kill", [alive, *thawed, ("SIGNAL", b"")]),
     ]
+    if freezer:
+        frozen = _holds(freezer.file, freezer.frozen)
+        programs.append(("state", [alive, frozen, _printed(state, "paused")]))
     if not hooks.get("startContainer") and not hooks.get("poststart"):
-        programs.append(("start", [lock, alive, created, ("WAKE", b"")]))
+        programs.append(("start", [lock, alive, *thawed, created, ("WAKE", b"")]))
     if not hooks.get("poststop"):
         cgroups = [("RMDIR", folder.encode()) for folder in manager.folders.values()]
         programs.append(("delete", [lock, gone, *cgroups, ("CLEAR", b"")]))
@@ -65,6 +72,10 @@ def compile_verbs(state: State, manager: Manager, document: dict[str, Any]) -> b
     )
     size = len(data) + 8
     return b"" if size > SIZE_MAX else _number(MAGIC) + _number(size) + data
+
+
+def _holds(path: str, line: str) -> tuple[str, bytes]:
+    return "HOLDS", path.encode() + b"\0" + line.encode()
 
 
 def _printed(state: State, status: str) -> tuple[str, bytes]:

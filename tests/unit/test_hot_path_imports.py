@@ -98,11 +98,12 @@ def test_what_a_verb_imports_at_once(verb: str, scene: Scene) -> None:
 
 CLI = {"cli", "commands", "commands.table", "errors", "log"}
 STORE = {"json_text", "runtime", "runtime.status", "runtime.store"}
+FREEZER = {"cgroup", "cgroup.freezer"}
 KERNEL = {"_shim", "_shim.lib", "host", "host.constants", "host.kernel", "runtime.kill"}
-CGROUP = {"cgroup", "cgroup.layout", "cgroup.manager", "host.mountinfo"}
+CGROUP = FREEZER | {"cgroup.layout", "cgroup.manager", "host.mountinfo"}
 EXACTLY = {
-    "state": CLI | STORE | {"commands.state", "commands.output", "runtime.spec_state"},
-    "kill": CLI | STORE | KERNEL | {"commands.kill"},
+    "state": CLI | STORE | FREEZER | {"commands.state", "commands.output", "runtime.spec_state"},
+    "kill": CLI | STORE | FREEZER | KERNEL | {"commands.kill"},
     "delete": CLI | STORE | KERNEL | CGROUP | {"commands.delete", "runtime.delete"},
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from typing import Any
 
 import pytest
@@ -55,6 +56,10 @@ def test_a_verb_with_hooks_has_no_program(kind: str, verb: str) -> None:
     document: dict[str, Any] = {"hooks": {kind: [{"path": "/bin/true"}]}}
     programs = decode(verbs.compile_verbs(state(), MANAGER, document))
     assert set(programs) == {"state", "kill", "start", "delete"} - {verb}
+
+
+def test_magic_tells_the_operations() -> None:
+    assert verbs.MAGIC == zlib.crc32(" ".join(verbs.OPS).encode())
 
 
 def test_too_much_to_compile() -> None:
