@@ -40,9 +40,11 @@ static const char *const layouts[] = {
 enum { LAYOUTS = sizeof layouts / sizeof *layouts };
 
 /* The folders come last in sys.path: nothing in them can stand in for a module of the
- * standard library, and those are found without looking there. */
+ * standard library, and those are found without looking there. A process that lives for
+ * milliseconds needs no garbage collector: it would take one of them. */
 static const char bootstrap[] =
-    "import sys\n"
+    "import gc, sys\n"
+    "gc.disable()\n"
     "sys.path += sys.argv[1].split('\\n')\n"
     "del sys.argv[:2]\n"
     "from ocirt.__main__ import run\n"
