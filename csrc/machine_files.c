@@ -36,8 +36,29 @@ long fs_type(int fd, u64 *type)
     return error;
 }
 
+/* In a chroot "/" is no mount point, so nothing can be attached to it and nothing pivoted away
+ * from it. To join the mount namespace that one is in already leads to its real root. */
+static long leave_chroot(void)
+{
+    struct statx status;
+    long error = sys(statx, AT_FDCWD, "/", 0, STATX_BASIC_STATS, &status);
+
+    if (error < 0 || (status.stx_attributes & STATX_ATTR_MOUNT_ROOT))
+        return error;
+    long pidfd = sys(pidfd_open, sys(getpid), 0);
+    if (pidfd < 0)
+        return pidfd;
+    error = sys(setns, pidfd, CLONE_NEWNS);
+    sys(close, pidfd);
+    return error;
+}
+
 long op_OPEN_ROOT(struct machine *m, const u64 *v)
 {
+    long error = leave_chroot();
+
+    if (error < 0)
+        return error;
     return define(m, v[0], sys(openat, AT_FDCWD, "/", O_PATH | O_DIRECTORY | O_CLOEXEC, 0));
 }
 

@@ -26,6 +26,7 @@ typedef int64_t s64;
 
 /* What the headers above lack, or have only in newer releases. */
 #define CLONE_PARENT 0x00008000UL
+#define CLONE_NEWNS 0x00020000UL
 #define SIGCHLD 17
 #define SIGNALS 64
 #define SOL_SOCKET 1

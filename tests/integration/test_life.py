@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 
+from .conftest import COMMAND
+
 
 def wait_for(what: Any, seconds: float = 10) -> None:
     end = time.monotonic() + seconds
@@ -300,3 +302,25 @@ def test_a_failed_poststop_hook_is_a_warning(ocirt: Any, bundle: Any) -> None:
     done = bundle.run(ocirt)
     assert done.returncode == 0
     assert "config.json#/hooks/poststop/0: " in done.stderr
+
+
+def test_in_a_chroot_that_is_no_mount_point(ocirt: Any, bundle: Any, tmp_path: Path) -> None:
+    """A build environment's, where pivot_root(2) alone would fail."""
+    root = tmp_path / "chroot"
+    root.mkdir()
+    script = (
+        "for entry in /*; do\n"
+        '  if [ -L "$entry" ]; then cp -P "$entry" "$0/"\n'
+        '  elif [ -d "$entry" ]; then mkdir "$0$entry"; mount --rbind "$entry" "$0$entry"; fi\n'
+        "done\n"
+        'exec chroot $0 "$@"'
+    )
+    bundle.shell("echo inside; ls /")
+    command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, str(root)]
+    ocirt_run = [str(COMMAND), "--root", str(ocirt.root), "run", "--bundle", bundle.write()]
+    done = subprocess.run(
+        [*command, *ocirt_run, bundle.id], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("inside\nbin\n")
+    assert "chroot" not in done.stdout
