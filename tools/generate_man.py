@@ -110,6 +110,21 @@ ends one.
     "resume": """\
 Lets the processes of a paused container go on.
 """,
+    "ps": """\
+A table comes from the ps of the host, called with the options given (default: -ef): its header,
+and the lines whose PID is in the container's cgroup. Options of ocirt come before ID. JSON is
+an array of pids, as the host sees them.
+
+    ocirt ps web -eo pid,user,args
+""",
+    "events": """\
+Prints one JSON document a line until the container stops: at every interval one of the type
+stats, which has the numbers of the container's cgroup, and one of the type oom when the kernel
+had to kill a process because the cgroup's memory was not enough. Their shape is that of
+runc events. Times are in nanoseconds, sizes in bytes; what is zero is mostly left out.
+
+    ocirt events --stats web
+""",
     "list": """\
 One line a container; JSON has the same members as ``ocirt state``.
 """,

@@ -164,6 +164,22 @@ _ALL = (
     Verb("pause", "stop every process of a container where it is", "ID"),
     Verb("resume", "let the processes of a paused container go on", "ID"),
     Verb(
+        "ps",
+        "show the processes of a container",
+        "ID [PS_OPTION...]",
+        (Option("format", "f", "table|json", "output format"),),
+        command=True,
+    ),
+    Verb(
+        "events",
+        "print what a container uses, and when it ran out of memory, as JSON",
+        "ID",
+        (
+            Option("interval", "", "DURATION", "how often, for instance 500ms or 1m (default: 5s)"),
+            Option("stats", "", "", "once, and at once"),
+        ),
+    ),
+    Verb(
         "list",
         "list the containers",
         "",
