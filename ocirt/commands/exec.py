@@ -67,7 +67,9 @@ def _process(options: Options, document: dict[str, Any], wanted: ExecOptions) ->
             text = f"{options.process}: {error.strerror}"
             raise OcirtError(text, errno=error.errno or 0) from None
         wanted.base = ""
-        process = load_process(data, os.path.basename(options.process))
+        process, warnings = load_process(data, os.path.basename(options.process))
+        for warning in warnings:
+            log.warning(str(warning))
     else:
         if len(options.arguments) < 2:
             raise UsageError("exec: a command or --process is missing")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from ocirt import log
+from ocirt.commands.output import put
 from ocirt.config.load import load
 from ocirt.plan.container import Request, compile_create
 from ocirt.plan.show import to_document, to_text
@@ -40,7 +41,5 @@ def run(options: Options) -> int:
     if options.format == "json":
         from ocirt.json_text import dumps
 
-        print(dumps(to_document(plan, options.show_env), 2))
-    else:
-        print(to_text(plan, options.show_env), end="")
-    return 0
+        return put(dumps(to_document(plan, options.show_env), 2) + "\n")
+    return put(to_text(plan, options.show_env))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+
 from ocirt import log
 from ocirt.commands.create import create_options
+from ocirt.errors import StateError
 from ocirt.plan.host_work import TAG_MASTER
 from ocirt.runtime.create import create
 from ocirt.runtime.delete import delete
@@ -13,6 +16,7 @@ from ocirt.runtime.store import Store
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ocirt.cli import Options
+    from ocirt.runtime.store import Container
 
 
 def run(options: Options) -> int:
@@ -41,4 +45,13 @@ def run(options: Options) -> int:
         return wait(session.pid, session.pidfd, session.received.get(TAG_MASTER, -1), signals)
     finally:
         if not options.keep:
-            delete(created.container, force=True)
+            _delete(created.container)
+
+
+def _delete(container: Container) -> None:
+    """Somebody else may have done it: that is what ended it, then."""
+    try:
+        delete(container, force=True)
+    except StateError as error:
+        if error.errno != errno.ENOENT:
+            raise

@@ -81,13 +81,13 @@ def examine(data: bytes) -> tuple[dict[str, Any], list[OcirtError], list[OcirtEr
     return document, problems, warnings
 
 
-def load_process(data: bytes, name: str) -> dict[str, Any]:
-    """A process object in a document of its own (exec --process). Raises ConfigError; its
-    pointers start at the process."""
-    process, problems, _ = examine_process(data, name)
+def load_process(data: bytes, name: str) -> tuple[dict[str, Any], list[OcirtError]]:
+    """(process, warnings) of a process object in a document of its own (exec --process). Raises
+    ConfigError; its pointers start at the process."""
+    process, problems, warnings = examine_process(data, name)
     if problems:
         raise ConfigError(problems)
-    return process
+    return process, warnings
 
 
 def examine_process(

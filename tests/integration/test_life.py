@@ -324,3 +324,25 @@ def test_in_a_chroot_that_is_no_mount_point(ocirt: Any, bundle: Any, tmp_path: P
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("inside\nbin\n")
     assert "chroot" not in done.stdout
+
+
+def test_run_of_a_container_that_is_deleted_meanwhile(ocirt: Any, bundle: Any) -> None:
+    bundle.shell("exec sleep 60")
+    command = [str(COMMAND), "--root", str(ocirt.root), "run", "--bundle", bundle.write()]
+    with subprocess.Popen([*command, bundle.id], stderr=subprocess.PIPE, text=True) as running:
+        wait_for(lambda: ocirt("kill", bundle.id, "0").returncode == 0)
+        ocirt("delete", "--force", bundle.id, check=True)
+        assert running.wait(10) == 128 + signal.SIGKILL
+        assert running.stderr and running.stderr.read() == ""
+
+
+def test_warnings_of_a_process_file(ocirt: Any, bundle: Any, tmp_path: Path) -> None:
+    bundle.shell("exec sleep 60")
+    ocirt("run", "--detach", "--bundle", bundle.write(), bundle.id, check=True)
+    process = dict(bundle.document["process"], args=["/bin/true"])
+    process["capabilities"] = {"bounding": ["CAP_OF_TOMORROW"]}
+    file = tmp_path / "process.json"
+    file.write_text(json.dumps(process))
+    done = ocirt("exec", "--process", str(file), bundle.id)
+    assert done.returncode == 0
+    assert "warning: process.json#/capabilities/bounding/0" in done.stderr

@@ -123,7 +123,7 @@ def test_too_large(tmp_path: Path) -> None:
 
 def test_process_document() -> None:
     data = b'{"args": ["sh"], "cwd": "/", "env": null}'
-    assert load.load_process(data, "p.json") == {"args": ["sh"], "cwd": "/"}
+    assert load.load_process(data, "p.json") == ({"args": ["sh"], "cwd": "/"}, [])
 
 
 @pytest.mark.parametrize(
