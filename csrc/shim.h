@@ -57,6 +57,17 @@ int ocirt_pidfd_open(int pid, unsigned int flags);
 int ocirt_pidfd_send_signal(int pidfd, int signal);
 int ocirt_pidfd_getfd(int pidfd, int fd);
 
+/* bpf(2) for the device programs of a cgroup v2 folder. load: size bytes of instructions; a
+ * descriptor of the program; what the verifier says is in log (0-terminated) unless log_size is
+ * 0. attach: beside others, or in the place of the program replace if that is not -1. list: the
+ * ids of the programs attached to this very cgroup; returns how many, ENOSPC if they are more
+ * than room. open: a descriptor of program id. */
+int ocirt_device_program_load(const void *instructions, size_t size, char *log, uint32_t log_size);
+int ocirt_device_program_attach(int cgroup, int program, int replace);
+int ocirt_device_program_detach(int cgroup, int program);
+int ocirt_device_program_list(int cgroup, uint32_t *ids, uint32_t room);
+int ocirt_device_program_open(uint32_t id);
+
 /* cdef: end */
 
 #endif

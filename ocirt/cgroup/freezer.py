@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 
+from ocirt.cgroup import folder_of
 from ocirt.errors import KernelError, StateError
 
 TYPE_CHECKING = False
@@ -77,9 +78,9 @@ class Freezer:
 
 def find(cgroup: dict[str, Any]) -> Freezer | None:
     """Of a container's cgroup as ``Manager.state`` tells it; None if this host has none."""
-    folders = cgroup.get("folders") or {}
-    if "freezer" in folders:
-        return Freezer(folders["freezer"], v2=False)
+    folder = folder_of(cgroup.get("folders") or {}, "freezer")
+    if folder:
+        return Freezer(folder, v2=False)
     unified = cgroup.get("unified")
     return Freezer(unified, v2=True) if unified else None
 

@@ -85,5 +85,7 @@ def parse(mounted: list[Mount], own: str) -> Layout:
             selected.insert(0, "none")
         v2 = not key
         name = "" if v2 and mount.point == "/sys/fs/cgroup" else posixpath.basename(mount.point)
+        if selected and selected[0] != "none" and set(name.split(",")) != key:
+            name = ",".join(selected)  # what folder_of() and programs in a container look for
         found.append(Hierarchy(name, selected, v2, mount.point, mount.root, places[key]))
     return Layout(found)

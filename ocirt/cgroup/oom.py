@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import select
 
+from ocirt.cgroup import folder_of
 from ocirt.errors import KernelError
 
 TYPE_CHECKING = False
@@ -137,11 +138,7 @@ def value(fd: int, key: str) -> int:
 
 def open_notifier(manager: Manager) -> Notifier:
     """What happened before is not told. Raises KernelError where there is no memory cgroup."""
-    if manager.pure:
-        folder: str | None = manager.unified
-    else:
-        named = manager.folders.items()
-        folder = next((f for name, f in named if "memory" in name.split(",")), None)
+    folder = manager.unified if manager.pure else folder_of(manager.folders, "memory")
     if not folder:
         raise KernelError("this host has no memory cgroup")
     try:

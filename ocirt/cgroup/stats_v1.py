@@ -5,6 +5,7 @@ As opencontainers/cgroups, fs/: the kernel's Documentation/admin-guide/cgroup-v1
 
 from __future__ import annotations
 
+from ocirt.cgroup import folder_of
 from ocirt.cgroup.stat_files import MAX, huge_page_sizes, lines, number, signed, table
 from ocirt.cgroup.stat_files import read as read_file
 
@@ -48,8 +49,7 @@ def read(folders: dict[str, str]) -> dict[str, Any]:
     """``folders``: of ``Manager``. A controller without a folder is all zeros."""
 
     def folder(controller: str) -> str:
-        """A hierarchy of several is called by all of them, for instance cpu,cpuacct."""
-        return next((f for n, f in folders.items() if controller in n.split(",")), "/nowhere")
+        return folder_of(folders, controller) or "/nowhere"
 
     return {
         "cpu": {"usage": _cpu(folder("cpuacct")), "throttling": _throttling(folder("cpu"))},

@@ -282,3 +282,48 @@ def pidfd_send_signal(pidfd: int, signal: int) -> None:
 def pidfd_getfd(pidfd: int, fd: int) -> int:
     """A copy of descriptor ``fd`` of another process."""
     return _check(lib.ocirt_pidfd_getfd(pidfd, fd))
+
+
+# ---- device programs of a cgroup v2 folder: bpf(2)
+
+_LOG_SIZE = 1 << 20  # bytes
+_PROGRAMS_MAX = 64  # BPF_CGROUP_MAX_PROGS
+
+
+def device_program_load(program: bytes) -> int:
+    """A descriptor of ``program``, instructions of 8 bytes; EINVAL or EACCES where the verifier
+    refuses it."""
+    return _check(lib.ocirt_device_program_load(program, len(program), ffi.NULL, 0))
+
+
+def device_program_log(program: bytes) -> str:
+    """What the verifier says of ``program``; "" if it was not asked (EPERM, for instance)."""
+    log = ffi.new("char[]", _LOG_SIZE)
+    fd = lib.ocirt_device_program_load(program, len(program), log, _LOG_SIZE)
+    if fd >= 0:
+        os.close(fd)
+    text: bytes = ffi.string(log, _LOG_SIZE)
+    return text.decode(errors="replace")
+
+
+def device_program_attach(cgroup: int, program: int, replace: int = -1) -> None:
+    """Adds ``program`` to those of the folder ``cgroup`` (all have to allow an access), or puts
+    it in the place of ``replace``; ENOENT if that one is not there."""
+    _check(lib.ocirt_device_program_attach(cgroup, program, replace))
+
+
+def device_program_detach(cgroup: int, program: int) -> None:
+    """Takes ``program`` away from the folder ``cgroup``; ENOENT if it is not there."""
+    _check(lib.ocirt_device_program_detach(cgroup, program))
+
+
+def device_program_ids(cgroup: int) -> list[int]:
+    """The ids of the programs that are attached to this very cgroup."""
+    ids = ffi.new("uint32_t[]", _PROGRAMS_MAX)
+    count = _check(lib.ocirt_device_program_list(cgroup, ids, _PROGRAMS_MAX))
+    return list(ids[0:count])
+
+
+def device_program_open(id: int) -> int:
+    """A descriptor of the program ``id``; ENOENT if there is none."""
+    return _check(lib.ocirt_device_program_open(id))
