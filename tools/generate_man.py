@@ -102,6 +102,13 @@ Options end at ID: what follows is the command's.
 
     ocirt exec --tty web /bin/sh -l
 """,
+    "update": """\
+Changes limits of a container while it runs. Only what is named changes. With --resources all
+others are ignored; the object's members are those of linux.resources in config.json.
+
+    ocirt update --memory 512m --pids-limit 100 web
+    echo '{"cpu": {"quota": 50000, "period": 100000}}' | ocirt update --resources - web
+""",
     "pause": """\
 Stops every process of the container by the freezer of its cgroup, and returns when the last one
 has stopped. ``ocirt exec`` refuses a paused container unless --ignore-paused is given; SIGKILL

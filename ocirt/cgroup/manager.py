@@ -11,20 +11,20 @@ import os
 import posixpath
 import time
 
-from ocirt.cgroup.freezer import find
 from ocirt.cgroup.layout import Layout
-from ocirt.errors import KernelError, StateError
+from ocirt.cgroup.limits import read_file, write_file
+from ocirt.errors import KernelError, StateError, errno_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from ocirt.cgroup.freezer import Freezer
+    from ocirt.cgroup.device_rules import Rules
 
 _AT = "/linux/cgroupsPath"
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_TRIES = 100
-_PAUSE = 0.02  # seconds
+_PATIENCE = 2.0  # seconds that a cgroup may stay busy after its last process
+_PAUSE = 0.0005  # the first of the pauses in that time
 
 
 class Manager:
@@ -55,7 +55,7 @@ class Manager:
         for folder in self.folders.values():
             try:
                 os.makedirs(folder, 0o755, exist_ok=True)
-                if _read(folder, "cgroup.procs"):
+                if read_file(f"{folder}/cgroup.procs"):
                     raise StateError(f"container's cgroup is not empty: {folder}", at=_AT)
                 if folder == self.unified:
                     _enable_controllers(folder)
@@ -68,13 +68,33 @@ class Manager:
         """The folder as clone3(CLONE_INTO_CGROUP) wants it: -1 where that is not enough."""
         return os.open(self.unified, _FOLDER) if self.pure else -1
 
+    def enter(self, pid: int) -> None:
+        """Puts the container's first process here, unless ``open`` has. Raises KernelError."""
+        if not self.pure:
+            self.join(pid)
+
     def join(self, pid: int) -> None:
         """Moves a process here. Raises KernelError."""
         for folder in self.folders.values():
             try:
-                _write(folder, "cgroup.procs", str(pid))
+                write_file(f"{folder}/cgroup.procs", str(pid))
             except OSError as error:
                 raise _failure(f"move process {pid} to cgroup", folder, error) from None
+
+    def limit(self, resources: dict[str, Any], base: str) -> None:
+        """Sets limits, all or none; ``base``: the JSON pointer of ``resources``, which are
+        linux.resources. Raises OcirtError."""
+        if resources.keys() - {"devices"}:
+            from ocirt.cgroup.resources import apply
+
+            apply(self, resources, base)
+
+    def limit_devices(self, rules: Rules, current: Rules | None = None) -> None:
+        """Which devices may be used; ``current``: the rules until now, None for a new
+        container. Raises OcirtError."""
+        from ocirt.cgroup.devices import apply
+
+        apply(self, rules, current)
 
     def sub(self, path: str) -> Manager:
         """The cgroup ``path`` below this one (exec --cgroup). Raises StateError for a path that
@@ -96,43 +116,16 @@ class Manager:
             if os.path.isdir(folder):
                 found: set[int] = set()
                 for path, _folders, _files in os.walk(folder):
-                    found.update(int(pid) for pid in _read(path, "cgroup.procs").split())
-                return sorted(found - {0})
+                    found.update(_processes(path))
+                return sorted(found)
         return []
 
     def kill(self, signal: int = 9) -> None:
-        """Sends ``signal`` to every process here and below; SIGKILL until none is left."""
-        if self.pure and signal == 9:
-            try:
-                _write(self.unified, "cgroup.kill", "1")
-                return
-            except FileNotFoundError:
-                pass
-        freezer = find(self.state())
-        for _ in range(_TRIES if signal == 9 else 1):
-            processes = self._signal(signal, freezer)
-            if not processes or signal != 9:
-                return
-            time.sleep(_PAUSE)
+        """Sends ``signal`` to every process here and below; SIGKILL until none is left, but not
+        for ever. Raises OcirtError."""
+        from ocirt.cgroup.kill import kill
 
-    def _signal(self, signal: int, freezer: Freezer | None) -> list[int]:
-        """To every process: frozen, none can fork away from it. They stay frozen if they were,
-        but SIGKILL has to reach them."""
-        was_frozen = freezer is not None and freezer.is_frozen()
-        if freezer and not was_frozen and self.processes():
-            try:
-                freezer.freeze()
-            except KernelError:
-                pass  # the next round gets those that were missed
-        processes = self.processes()
-        for pid in processes:
-            try:
-                os.kill(pid, signal)
-            except ProcessLookupError:
-                pass
-        if freezer and processes and (signal == 9 or not was_frozen):
-            freezer.thaw()
-        return processes
+        kill(self, signal)
 
     def destroy(self) -> None:
         """Removes the folders and all below them. Raises KernelError if that can't be done."""
@@ -176,63 +169,78 @@ def plan_paths(layout: Layout, cgroups_path: str, id: str) -> Manager:
     return Manager(folders, cgroups, unified, layout.pure_v2)
 
 
-def _read(folder: str, name: str) -> str:
-    try:
-        with open(f"{folder}/{name}") as file:
-            return file.read()
-    except (FileNotFoundError, OSError) as error:
-        if error.errno in (errno.ENOENT, errno.ENODEV, errno.EOPNOTSUPP):
-            return ""
-        raise
-
-
-def _write(folder: str, name: str, text: str) -> None:
-    fd = os.open(f"{folder}/{name}", os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        os.write(fd, text.encode())
-    finally:
-        os.close(fd)
+def _processes(folder: str) -> list[int]:
+    """In a cgroup of version 2 that is "threaded" they can't be read. 0 is one that another pid
+    namespace hides from us."""
+    return [int(pid) for pid in read_file(f"{folder}/cgroup.procs").split() if pid != "0"]
 
 
 def _enable_controllers(folder: str) -> None:
-    """Best effort, from the top: limits come later, and say what they miss."""
+    """From the top, all that can be handed down: what is missing in the end is said when a limit
+    needs it. Raises KernelError where the folder can't hold processes at all."""
     top = folder
     parents = []
     while os.path.exists(f"{posixpath.dirname(top)}/cgroup.controllers"):
         top = posixpath.dirname(top)
         parents.append(top)
     for parent in reversed(parents):
-        for name in _read(parent, "cgroup.controllers").split():
-            try:
-                if name not in _read(parent, "cgroup.subtree_control").split():
-                    _write(parent, "cgroup.subtree_control", f"+{name}")
-            except OSError:
-                pass
+        file = f"{parent}/cgroup.subtree_control"
+        has = read_file(file).split()
+        want = [n for n in read_file(f"{parent}/cgroup.controllers").split() if n not in has]
+        try:
+            if want:
+                write_file(file, " ".join(f"+{name}" for name in want))
+        except OSError:
+            for name in want:
+                try:
+                    write_file(file, f"+{name}")
+                except OSError:
+                    pass
+    kind = read_file(f"{folder}/cgroup.type").strip()
+    if kind not in ("domain", ""):
+        # cgroup-v2.rst, "Threads": below a threaded cgroup there are only such.
+        text = f"cgroup {folder} is of type {kind!r} and can't hold a container's processes"
+        hint = f"{posixpath.dirname(folder)} or one above is threaded: choose another cgroupsPath"
+        raise KernelError(text, at=_AT, errno=errno.EOPNOTSUPP, hint=hint)
 
 
 def _inherit_cpuset(folder: str) -> None:
     """v1: nothing can join a cpuset that has no cpus and memory nodes yet."""
     parent = posixpath.dirname(folder)
     for name in ("cpuset.cpus", "cpuset.mems"):
-        if _read(folder, name).strip():
+        if read_file(f"{folder}/{name}").strip():
             continue
-        if not _read(parent, name).strip():
+        if not read_file(f"{parent}/{name}").strip():
             _inherit_cpuset(parent)
-        _write(folder, name, _read(parent, name).strip())
+        write_file(f"{folder}/{name}", read_file(f"{parent}/{name}").strip())
 
 
 def _remove(folder: str) -> None:
-    """A cgroup stays busy for a moment after its last process was reaped."""
-    for attempt in range(_TRIES):
+    """A cgroup stays busy for a moment after its last process has ended."""
+    end, pause = time.monotonic() + _PATIENCE, _PAUSE
+    while True:
         try:
             _remove_tree(folder)
             return
         except FileNotFoundError:
             return
         except OSError as error:
-            if error.errno != errno.EBUSY or attempt == _TRIES - 1:
-                raise _failure("remove cgroup", folder, error) from None
-            time.sleep(_PAUSE)
+            if error.errno != errno.EBUSY or time.monotonic() > end:
+                raise _busy(folder, error) from None
+        time.sleep(pause)
+        pause *= 2
+
+
+def _busy(folder: str, error: OSError) -> KernelError:
+    """Says who keeps it."""
+    failure = _failure("remove cgroup", folder, error)
+    for path, _folders, _files in os.walk(folder):
+        pids = _processes(path)
+        if pids:
+            name = read_file(f"/proc/{pids[0]}/comm").strip()
+            failure.message += f": process {pids[0]} ({name}) is in {path}"
+            break
+    return failure
 
 
 def _remove_tree(folder: str) -> None:
@@ -249,4 +257,6 @@ def _remove_tree(folder: str) -> None:
 
 
 def _failure(what: str, folder: str, error: OSError) -> KernelError:
-    return KernelError(f"{what} {folder}: {error.strerror}", at=_AT, errno=error.errno or 0)
+    number = error.errno or 0
+    text = f"{what} {folder}: {errno_name(number)} ({error.strerror})"
+    return KernelError(text, at=_AT, errno=number)

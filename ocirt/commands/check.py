@@ -60,9 +60,12 @@ def _root(document: dict[str, Any], bundle: str) -> list[OcirtError]:
 
 def _plan(document: dict[str, Any], bundle: str) -> list[OcirtError]:
     """What only the compiler sees. It ends at the first problem."""
+    from ocirt.cgroup.device_rules import normalise
     from ocirt.plan.container import Request, compile_create
 
+    resources = (document.get("linux") or {}).get("resources") or {}
     try:
+        normalise(resources.get("devices") or [])
         compile_create(Request(document, bundle, "check", list))
     except OcirtError as error:
         return [error]

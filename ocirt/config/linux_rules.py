@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ocirt.config import resource_rules
 from ocirt.config.process_rules import ID_MAX
 from ocirt.config.report import Report, absolute
 from ocirt.errors import pointer
@@ -178,6 +179,13 @@ def _cgroups_path(document: dict[str, Any], base: str, report: Report) -> None:
         report.wrong("/linux/cgroupsPath", 'must not contain ".."')
 
 
+def _resources(document: dict[str, Any], base: str, report: Report) -> None:
+    linux = document.get("linux")
+    resources = linux.get("resources") if isinstance(linux, dict) else None
+    if isinstance(resources, dict):  # its rules look themselves what is intact
+        report.apply(resource_rules.RULES, resources, "/linux/resources")
+
+
 def _personality(document: dict[str, Any], base: str, report: Report) -> None:
     personality = linux_of(document).get("personality")
     if personality is None:
@@ -207,5 +215,6 @@ RULES = (
     (("linux/devices",), _devices),
     (("linux/maskedPaths", "linux/readonlyPaths"), _paths),
     (("linux/cgroupsPath",), _cgroups_path),
+    ((), _resources),
     (("linux/personality",), _personality),
 )

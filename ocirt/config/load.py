@@ -90,6 +90,33 @@ def load_process(data: bytes, name: str) -> tuple[dict[str, Any], list[OcirtErro
     return process, warnings
 
 
+def load_resources(data: bytes, name: str) -> dict[str, Any]:
+    """A LinuxResources object in a document of its own (update --resources). Raises OcirtError;
+    its pointers start at that object."""
+    resources = _read_json(data, name)
+    check_resources(resources, name)
+    assert isinstance(resources, dict)
+    return resources
+
+
+def check_resources(resources: Any, name: str) -> None:
+    """Raises ConfigError with all that is wrong with a LinuxResources object; ``name`` is what
+    errors call its document."""
+    from ocirt.config import resource_rules, schema
+    from ocirt.config.report import Report
+    from ocirt.config.rules import check_texts
+
+    problems = schema.validate_resources(resources)
+    if isinstance(resources, dict):
+        report = Report(problems, [])
+        report.apply(resource_rules.RULES, resources, "")
+        check_texts(resources, "", report)
+    for problem in problems:
+        problem.document = name
+    if problems:
+        raise ConfigError(problems)
+
+
 def examine_process(
     data: bytes, name: str
 ) -> tuple[dict[str, Any], list[OcirtError], list[OcirtError]]:

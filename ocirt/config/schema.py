@@ -47,6 +47,14 @@ def validate_process(process: Any) -> list[OcirtError]:
     return problems
 
 
+def validate_resources(resources: Any) -> list[OcirtError]:
+    """The same for the linux.resources of a config.json on its own."""
+    problems: list[OcirtError] = []
+    linux = NODES[CONFIG][1]["linux"]
+    _walk(resources, NODES[linux][1]["resources"], "", problems)
+    return problems
+
+
 def _walk(value: Any, index: int, at: str, problems: list[OcirtError]) -> None:
     node = NODES[index]
     kind = node[0]

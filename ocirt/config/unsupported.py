@@ -1,22 +1,19 @@
 """What this release of ocirt does not do is refused, never ignored.
 
-Callers also send objects that ask for nothing: empty ones, zeros, -1 for no limit. Those are
-accepted: Podman's ``--pids-limit 0`` is {"pids": {"limit": 0}}.
+Callers also send objects that ask for nothing: empty ones, zeros. Those are accepted.
 """
 
 from __future__ import annotations
 
 from ocirt.config.linux_rules import linux_of
 from ocirt.config.report import Report
-from ocirt.errors import OcirtError, pointer
+from ocirt.errors import OcirtError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
 _PLATFORMS = ("freebsd", "solaris", "vm", "windows", "zos")
-_LIMITS = ("blockIO", "cpu", "hugepageLimits", "memory", "network", "pids", "rdma", "unified")
-_DEFAULT_SHARES = 1024  # every cgroup has them; containerd asks for them always
 _LATER = "come with a later release of ocirt"
 _LINUX = {
     "gidMappings": f"user namespaces {_LATER}",
@@ -54,24 +51,6 @@ def _user_namespace(document: dict[str, Any], base: str, report: Report) -> None
             report.wrong(f"/linux/namespaces/{index}", f"user namespaces {_LATER}")
 
 
-def _resources(document: dict[str, Any], base: str, report: Report) -> None:
-    resources = linux_of(document).get("resources") or {}
-    if resources.get("devices"):
-        text = f"not applied, every device is allowed: device rules {_LATER}"
-        report.warn("/linux/resources/devices", text)
-    for key in _LIMITS:
-        at, value = f"/linux/resources/{key}", resources.get(key)
-        if isinstance(value, dict):
-            for name, limit in value.items():
-                # Zero is a limit of these: of the use of swap, of RDMA's objects, of any file.
-                zero_counts = name == "swappiness" or key in ("rdma", "unified")
-                default = (key, name, limit) == ("cpu", "shares", _DEFAULT_SHARES)
-                if not default and (zero_counts or not _asks_for_nothing(limit)):
-                    report.wrong(at + pointer(name), f"resource limits {_LATER}")
-        elif not _asks_for_nothing(value):
-            report.wrong(at, f"resource limits {_LATER}")
-
-
 def _id_mapped_mounts(document: dict[str, Any], base: str, report: Report) -> None:
     text = f"id-mapped mounts {_LATER}"
     for index, mount in enumerate(document.get("mounts") or []):
@@ -94,6 +73,5 @@ _RULES = (
     (_PLATFORMS, _platforms),
     (tuple(f"linux/{key}" for key in _LINUX), _linux),
     (("linux/namespaces",), _user_namespace),
-    (("linux/resources",), _resources),
     (("mounts",), _id_mapped_mounts),
 )

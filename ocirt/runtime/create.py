@@ -11,6 +11,8 @@ import os
 import time
 
 from ocirt import log
+from ocirt.cgroup import devices
+from ocirt.cgroup.device_rules import normalise
 from ocirt.cgroup.layout import Layout, detect
 from ocirt.cgroup.manager import Manager, plan_paths
 from ocirt.config.load import Config, load
@@ -97,10 +99,12 @@ class _Create:
     __slots__ = (
         "config",
         "container",
+        "device_rules",
         "document",
         "fds",
         "hooked",
         "layout",
+        "limited",
         "manager",
         "options",
         "plan",
@@ -116,8 +120,10 @@ class _Create:
         add_listen_fds(self.document["process"], options)
         check_preserved(options.preserve_fds)
         self.layout: Layout = detect()
-        path = (self.document.get("linux") or {}).get("cgroupsPath") or ""
-        self.manager: Manager = plan_paths(self.layout, path, id)
+        linux = self.document.get("linux") or {}
+        self.manager: Manager = plan_paths(self.layout, linux.get("cgroupsPath") or "", id)
+        self.device_rules = normalise((linux.get("resources") or {}).get("devices") or [])
+        devices.check(self.manager, self.device_rules)
         first_fd = 3 + options.preserve_fds
         self.plan = compile_create(
             Request(
@@ -133,6 +139,7 @@ class _Create:
         verify(self.plan)
         self.session: Session | None = None
         self.fds: dict[int, int] = {}
+        self.limited = False
         self.hooked = False
         self.container = store.create(id)
         self.state = self._new_state(id)
@@ -200,8 +207,7 @@ class _Create:
             if cgroup >= 0:
                 os.close(cgroup)
         self._remember(session)
-        if not self.manager.pure:
-            self.manager.join(session.pid)
+        self.manager.enter(session.pid)
         return session
 
     def _remember(self, session: Session) -> None:
@@ -236,11 +242,22 @@ class _Create:
             os.close(source)
             os.close(target)
 
+    def _limit(self) -> None:
+        """Not before the set-up: it may need one more process, and devices to mount. But before
+        the hooks, which may allow more devices."""
+        if self.limited:
+            return
+        self.limited = True
+        resources = (self.document.get("linux") or {}).get("resources") or {}
+        self.manager.limit(resources, "/linux/resources")
+        self.manager.limit_devices(self.device_rules)
+
     def _hooks(self) -> None:
         from ocirt.runtime.hooks import run_hooks
         from ocirt.runtime.spec_state import spec_state
 
         assert self.session
+        self._limit()
         self._remember(self.session)
         self.container.write_state(self.state)
         self.hooked = True
@@ -258,6 +275,7 @@ class _Create:
         session = self.session
         assert session
         process = self.document["process"]
+        self._limit()
         schedule.apply(session.pid, process, "/process")
         add_home(environment_of(self.plan), process, f"/proc/{session.pid}/root")
         if process.get("terminal"):

@@ -34,7 +34,8 @@ class State:
     ``pid`` 0 until there is a process; ``pid_start``: its start time (field 22 of
     /proc/PID/stat), so that a pid that was given again is not taken for it;
     ``creator``, ``creator_start``: the same of the ``ocirt create``;
-    ``created``: RFC 3339; ``cgroup``: of ``ocirt.cgroup.manager``.
+    ``created``: RFC 3339; ``cgroup``: of ``ocirt.cgroup.manager``; ``devices``: of
+    ``ocirt.runtime.update``, {} while the rules are those of config.json.
     """
 
     __slots__ = (
@@ -44,6 +45,7 @@ class State:
         "created",
         "creator",
         "creator_start",
+        "devices",
         "id",
         "keyring",
         "oci_version",
@@ -67,6 +69,7 @@ class State:
         self.oci_version = ""
         self.annotations: dict[str, str] = {}
         self.cgroup: dict[str, Any] = {}
+        self.devices: dict[str, Any] = {}
         self.keyring = True
         self.systemd_cgroup = False
 

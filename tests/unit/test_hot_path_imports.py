@@ -100,7 +100,8 @@ CLI = {"cli", "commands", "commands.table", "errors", "log"}
 STORE = {"json_text", "runtime", "runtime.status", "runtime.store"}
 FREEZER = {"cgroup", "cgroup.freezer"}
 KERNEL = {"_shim", "_shim.lib", "host", "host.constants", "host.kernel", "runtime.kill"}
-CGROUP = FREEZER | {"cgroup.layout", "cgroup.manager", "host.mountinfo"}
+CGROUP = FREEZER | {"cgroup.kill", "cgroup.layout", "cgroup.limits", "cgroup.manager"}
+CGROUP |= {"host.mountinfo"}
 EXACTLY = {
     "state": CLI | STORE | FREEZER | {"commands.state", "commands.output", "runtime.spec_state"},
     "kill": CLI | STORE | FREEZER | KERNEL | {"commands.kill"},

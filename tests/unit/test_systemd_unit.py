@@ -22,7 +22,7 @@ from ocirt.cgroup.systemd_unit import (
     resource_properties,
     round_quota,
 )
-from ocirt.errors import KernelError, OcirtError
+from ocirt.errors import OcirtError
 
 AT = "/linux/cgroupsPath"
 NEW = 257

@@ -1,0 +1,65 @@
+"""linux.resources for a container's cgroup, whatever versions its hierarchies have."""
+
+from __future__ import annotations
+
+from ocirt.cgroup import folder_of, limits_v1, limits_v2
+from ocirt.cgroup.limits import carry_out, read_file
+from ocirt.errors import OcirtError, pointer
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ocirt.cgroup.limits import Reader, Write
+    from ocirt.cgroup.manager import Manager
+
+
+def apply(manager: Manager, resources: dict[str, Any], base: str) -> None:
+    """All limits but the rules for devices, or none of them.
+
+    ``resources``: as they passed the schema and the rules; ``base``: their JSON pointer. Raises
+    OcirtError at the pointer of what the host can't do.
+    """
+    carry_out(compile_writes(manager, resources, base))
+
+
+def compile_writes(manager: Manager, resources: dict[str, Any], base: str) -> list[Write]:
+    """What ``apply`` would write. Raises OcirtError for what the host's version does not have."""
+    writes: list[Write] = []
+    groups = limits_v2.GROUPS if manager.pure else limits_v1.GROUPS
+    for name, (controller, compiler) in groups.items():
+        folder = manager.unified if manager.pure else folder_of(manager.folders, controller)
+        if not folder and _is_on_v2(manager, name):
+            controller, compiler = limits_v2.GROUPS[name]
+            folder = manager.unified
+        found = compiler(resources, base, _reader(folder))
+        for write in found:
+            write.folder = folder
+        writes += found
+    return writes + _unified(manager, resources, base)
+
+
+def _is_on_v2(manager: Manager, name: str) -> bool:
+    """On a hybrid host: does version 2 have the controller that version 1 lacks?"""
+    controller = limits_v2.GROUPS.get(name, ("", None))[0]
+    controllers = read_file(f"{manager.unified}/cgroup.controllers").split()
+    return bool(manager.unified) and controller in controllers
+
+
+def _unified(manager: Manager, resources: dict[str, Any], base: str) -> list[Write]:
+    """linux.resources.unified: files of version 2 by their names."""
+    if not resources.get("unified"):
+        return []
+    found = limits_v2.unified(resources, base, _reader(manager.unified))
+    available = read_file(f"{manager.unified}/cgroup.controllers").split() + ["cgroup"]
+    for write in found:
+        if not manager.pure and write.controller not in available:
+            at = base + pointer("unified", write.file)
+            text = f"needs cgroup v2, but {write.controller} is a controller of version 1 here"
+            raise OcirtError(text, at=at)
+        write.folder = manager.unified
+    return found
+
+
+def _reader(folder: str) -> Reader:
+    return lambda name: read_file(f"{folder}/{name}") if folder else ""
