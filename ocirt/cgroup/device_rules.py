@@ -200,17 +200,24 @@ def _number(entry: dict[str, Any], name: str, greatest: int, at: str) -> int:
 
 
 def _unshadowed(rules: list[Rule]) -> list[Rule]:
-    """Takes from every rule the access that a later one decides."""
-    decided: dict[Key, int] = {}
+    """Leaves out the rules that later ones make pointless, and takes from the others the access
+    that a later one decides the other way."""
+    decided: dict[tuple[Key, int], tuple[int, bool]] = {}  # by which rule, and how
     kept = []
-    for rule in reversed(rules):
-        access = rule.access
-        for key in rule.covering():
-            access &= ~decided.get(key, 0)
-        if access:
-            key = rule.kind, rule.major, rule.minor
-            decided[key] = decided.get(key, 0) | access
-            kept.append(Rule(rule.allow, *key, access, rule.at))
+    for index in reversed(range(len(rules))):
+        rule, access, decides = rules[index], rules[index].access, False
+        covering = list(rule.covering())
+        for bit in _BITS.values():
+            if not access & bit:
+                continue
+            later = [decided[key, bit] for key in covering if (key, bit) in decided]
+            if not later:
+                decided[(rule.kind, rule.major, rule.minor), bit] = index, rule.allow
+                decides = True
+            elif max(later)[1] != rule.allow:
+                access &= ~bit
+        if decides:
+            kept.append(Rule(rule.allow, rule.kind, rule.major, rule.minor, access, rule.at))
     return kept[::-1]
 
 

@@ -268,9 +268,9 @@ CASES: dict[str, tuple[Change, str, str]] = {
         "come with a later release",
     ),
     "memory limit": (
-        put({"memory": {"limit": 1 << 20}}, "linux", "resources"),
+        put({"memory": {"limit": 4096, "checkBeforeUpdate": True}}, "linux", "resources"),
         "/linux/resources/memory/limit",
-        "come with a later release",
+        "4096",  # version 1: EBUSY, version 2: not more than what is used
     ),
     "cgroup root": (put("/", "linux", "cgroupsPath"), "/linux/cgroupsPath", "is the root"),
     # ---- devices
