@@ -96,19 +96,36 @@ class Manager:
 
         apply(self, rules, current)
 
-    def sub(self, path: str) -> Manager:
-        """The cgroup ``path`` below this one (exec --cgroup). Raises StateError for a path that
-        leads out of it."""
-        inner = posixpath.normpath("/" + path).lstrip("/")
-        if ".." in path.split("/"):
-            raise StateError(f"--cgroup {path}: it has a ..")
-        folders = {n: posixpath.join(f, inner).rstrip("/") for n, f in self.folders.items()}
-        cgroups = {n: posixpath.join(c, inner).rstrip("/") for n, c in self.cgroups.items()}
-        unified = posixpath.join(self.unified, inner).rstrip("/") if self.unified else ""
-        for folder in folders.values():
-            if not os.path.isdir(folder):
-                raise StateError(f"--cgroup {path}: {folder} does not exist")
+    def sub(self, paths: dict[str, str]) -> Manager:
+        """The cgroups below these that exec --cgroup names: {controller: path}, "" for all.
+
+        Raises StateError for a path that leads out of them, and for what does not exist.
+        """
+        folders, cgroups = dict(self.folders), dict(self.cgroups)
+        for controller, path in paths.items():
+            names = [n for n in folders if not controller or controller in n.split(",")]
+            inner = posixpath.normpath("/" + path).lstrip("/")
+            if ".." in path.split("/"):
+                raise StateError(f"--cgroup {path}: it has a ..")
+            if not names:
+                raise StateError(f"--cgroup {controller}:{path}: there is no such hierarchy")
+            for name in names:
+                folders[name] = posixpath.join(folders[name], inner).rstrip("/")
+                cgroups[name] = posixpath.join(cgroups[name], inner).rstrip("/")
+                if not os.path.isdir(folders[name]):
+                    raise StateError(f"--cgroup {path}: {folders[name]} does not exist")
+        unified = next((folders[n] for n, f in self.folders.items() if f == self.unified), "")
         return Manager(folders, cgroups, unified, self.pure)
+
+    def where(self, pid: int) -> Manager:
+        """Version 2: the cgroup that the container itself has put its process ``pid`` in, here
+        or below. A cgroup that hands controllers down can't hold processes (cgroup-v2.rst, "No
+        Internal Process Constraint"), and so exec has to go where an init system went."""
+        line = read_file(f"/proc/{pid}/cgroup").strip().rpartition("0::")[2]
+        own = self.cgroups[""] if "" in self.cgroups else next(iter(self.cgroups.values()))
+        if not line.startswith(f"{own}/") or "/../" in line:
+            return self
+        return self.sub({"": line[len(own) :]})
 
     def processes(self) -> list[int]:
         """Every process here and below."""

@@ -35,7 +35,7 @@ def run(options: Options) -> int:
     wanted.preserve_fds = options.preserve_fds
     wanted.ignore_paused = options.ignore_paused
     wanted.keep_console = not options.detach and not options.console_socket
-    wanted.cgroup = _cgroup(options.cgroup)
+    wanted.cgroups = _cgroups(options.cgroup)
     add_listen_fds(process, wanted)
     check_preserved(wanted.preserve_fds)
     signals = None
@@ -133,8 +133,17 @@ def _capabilities(names: list[str], base: dict[str, Any]) -> dict[str, Any]:
     return sets
 
 
-def _cgroup(values: list[str]) -> str:
-    """The path; "" for the container's own. runc also takes CONTROLLER,...:PATH."""
-    if len(values) > 1:
-        raise UsageError("--cgroup: one path, for all controllers")
-    return values[0] if values else ""
+def _cgroups(values: list[str]) -> dict[str, str]:
+    """{controller: path} of CONTROLLER,...:PATH, or of one PATH, which is for all of them: ""."""
+    found: dict[str, str] = {}
+    for value in values:
+        controllers, colon, path = value.rpartition(":")
+        if not colon and len(values) > 1:
+            raise UsageError(f"--cgroup {value}: for which controllers? CONTROLLER,...:PATH")
+        for controller in controllers.split(","):
+            if colon and not controller:
+                raise UsageError(f"--cgroup {value}: a controller's name is empty")
+            if controller in found:
+                raise UsageError(f"--cgroup {value}: {controller} is given twice")
+            found[controller] = path
+    return found

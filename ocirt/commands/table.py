@@ -154,7 +154,7 @@ _ALL = (
             Option("apparmor", "", "PROFILE", "its AppArmor profile"),
             Option("no-new-privs", "", "", "it can't gain privileges"),
             Option("cap", "c", "NAME", "one more capability", many=True),
-            Option("cgroup", "", "PATH", "a cgroup below the container's", many=True),
+            Option("cgroup", "", "[CONTROLLER,...:]PATH", "a cgroup below its own", many=True),
             Option("ignore-paused", "", "", "in a paused container too"),
         ),
         hot=True,

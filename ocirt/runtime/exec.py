@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
 from ocirt.cgroup.manager import from_state
-from ocirt.errors import OcirtError, StateError
+from ocirt.errors import KernelError, OcirtError, StateError
 from ocirt.plan.exec import compile_join_exec
 from ocirt.plan.host_work import READY, TAG_MASTER
 from ocirt.plan.namespaces import Namespaces
@@ -20,16 +21,19 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from ocirt.cgroup.manager import Manager
+    from ocirt.plan.program import Plan
     from ocirt.runtime.store import Container, State
 
 
 class Options:
     """What the command line says about how to run it; ``base``: JSON pointer of ``process``;
-    ``keep_console``: the caller keeps the terminal's master side."""
+    ``cgroups``: of ``Manager.sub``; ``keep_console``: the caller keeps the terminal's master
+    side."""
 
     __slots__ = (
         "base",
-        "cgroup",
+        "cgroups",
         "console_socket",
         "ignore_paused",
         "keep_console",
@@ -40,7 +44,7 @@ class Options:
 
     def __init__(self) -> None:
         self.base = "/process"
-        self.cgroup = ""
+        self.cgroups: dict[str, str] = {}
         self.console_socket = ""
         self.ignore_paused = False
         self.keep_console = False
@@ -83,8 +87,8 @@ def execute(
     )
     verify(plan)
     manager = from_state(state.cgroup)
-    if options.cgroup:
-        manager = manager.sub(options.cgroup)
+    if options.cgroups:
+        manager = manager.sub(options.cgroups)
     try:
         pidfd = open_process(state)
     except ProcessLookupError:
@@ -92,12 +96,9 @@ def execute(
     pins = {"pidfd": pidfd}
     if not namespaces.has("mount"):
         pins["folder"] = os.open(f"/proc/{state.pid}/root", os.O_PATH | os.O_CLOEXEC)
-    cgroup = manager.open()
     try:
-        session = Session(plan, cgroup, 3 + options.preserve_fds)
+        session = _start(plan, manager, state, options)
         try:
-            if cgroup < 0:
-                manager.join(session.pid)
             fds = {pin.slot: pins[pin.kind] for pin in plan.pins}
             session.run(fds, {READY: lambda: _ready(session, state, process, options)})
             _hand_out(session, options)
@@ -107,8 +108,29 @@ def execute(
     finally:
         for fd in pins.values():
             os.close(fd)
+    return session
+
+
+def _start(plan: Plan, manager: Manager, state: State, options: Options) -> Session:
+    """In the container's cgroup."""
+    first_fd = 3 + options.preserve_fds
+    cgroup = manager.open()
+    try:
+        session = Session(plan, cgroup, first_fd)
+    except KernelError as error:
+        inner = manager if options.cgroups else manager.where(state.pid)
+        if error.errno != errno.EBUSY or inner is manager:
+            raise
+        return _start(plan, inner, state, options)
+    finally:
         if cgroup >= 0:
             os.close(cgroup)
+    try:
+        if cgroup < 0:
+            manager.join(session.pid)
+    except BaseException:
+        session.kill()
+        raise
     return session
 
 
