@@ -16,7 +16,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent.parent
 BENCH = ROOT / "conformance/bench"
-VERBS = {"create", "state", "start", "exec", "kill", "delete", "run"}
+VERBS = {"create", "state", "start", "exec", "kill", "delete", "run", "limits", "update"}
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="containers need root")
 
