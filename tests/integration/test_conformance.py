@@ -69,16 +69,22 @@ def test_only_listed_assertions_may_fail(run: ModuleType) -> None:
         counts = {"test": test, "status": 0, "stderr": "", **run.parse_tap(text)}
         return {**counts, "verdict": run.verdict_of(counts)}
 
-    assert run.unexpected([result("start", "ok 1 - x\nnot ok 7 - y\n")]) == []
-    assert run.unexpected([result("start", "not ok 6 - x\n")]) == ["start: not ok 6 x"]
-    assert run.unexpected([result("hooks", '    "error": "bad"\n')]) == []
-    assert run.unexpected([result("create", '    "error": "bad"\n')]) == ["create: error: bad"]
+    def unexpected(test: str, text: str, v1: bool = True) -> object:
+        return run.unexpected([result(test, text)], v1)
+
+    error = '    "error": "bad"\n'
+    assert unexpected("start", "ok 1 - x\nnot ok 7 - y\n") == []
+    assert unexpected("start", "not ok 6 - x\n") == ["start: not ok 6 x"]
+    assert unexpected("hooks", error) == []
+    assert unexpected("create", error) == ["create: error: bad"]
+    assert unexpected("linux_cgroups_cpus", error, v1=True) == ["linux_cgroups_cpus: error: bad"]
+    assert unexpected("linux_cgroups_cpus", error, v1=False) == []
 
 
 def test_the_list_of_expected_failures_has_known_kinds(run: ModuleType) -> None:
     rows = run.read_expected()
-    assert {row["kind"] for row in rows} <= {"never", "machine", "later"}
-    names = [row["test"] for row in rows]
+    assert {row["kind"] for row in rows} <= {"never", "choice", "machine", "v1", "later"}
+    names = [(row["test"], row["kind"] == "v1") for row in rows]
     assert len(names) == len(set(names))
 
 
