@@ -28,10 +28,11 @@ from ocirt.plan.host_work import (
     TAG_MASTER,
     TIME_OFFSETS,
 )
+from ocirt.plan.namespaces import Namespaces
 from ocirt.plan.process import environment_of
 from ocirt.plan.root import root_path
 from ocirt.plan.verify import verify
-from ocirt.runtime import schedule
+from ocirt.runtime import capabilities, schedule
 from ocirt.runtime.session import Session
 from ocirt.runtime.start import make_fifos
 from ocirt.runtime.status import process as process_status
@@ -121,6 +122,8 @@ class _Create:
         check_preserved(options.preserve_fds)
         self.layout: Layout = detect()
         linux = self.document.get("linux") or {}
+        if not Namespaces(linux).has("user"):
+            capabilities.leave_out(self.document["process"], "/process")
         self.manager: Manager = plan_paths(self.layout, linux.get("cgroupsPath") or "", id)
         self.device_rules = normalise((linux.get("resources") or {}).get("devices") or [])
         devices.check(self.manager, self.device_rules)

@@ -12,7 +12,7 @@ from ocirt.plan.host_work import READY, TAG_MASTER
 from ocirt.plan.namespaces import Namespaces
 from ocirt.plan.process import environment_of
 from ocirt.plan.verify import verify
-from ocirt.runtime import schedule
+from ocirt.runtime import capabilities, schedule
 from ocirt.runtime.kill import open_process
 from ocirt.runtime.session import Session
 from ocirt.runtime.status import status
@@ -76,6 +76,8 @@ def execute(
         raise OcirtError(text, hint="--console-socket PATH, or leave --detach out")
     linux = document.get("linux") or {}
     namespaces = Namespaces(linux)
+    if not namespaces.has("user"):
+        capabilities.leave_out(process, options.base)
     plan = compile_join_exec(
         process,
         linux,
