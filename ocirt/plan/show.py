@@ -124,13 +124,28 @@ def failure(plan: Plan, index: int, step: int, errno: int, text: str) -> KernelE
     parts = [instruction.note] if instruction.note else []
     special = _special(instruction, errno)
     parts.append(special or f"{name} {_subject(instruction)}".rstrip())
-    words = f"{errno_name(errno)} ({os.strerror(errno)})"
+    reason = os.strerror(errno)
+    if op.name in ("FIND_EXEC", "EXEC"):
+        reason = reason.lower()  # engines look for the words of Go (CONTRACT.md row 36)
+    words = f"{errno_name(errno)} ({reason})"
     said = "" if special else text.strip()
     if said and said not in " ".join(parts):
         # A kernel's log line starts with its level: "e tmpfs: Bad value for 'size'".
         said = "; ".join(line.removeprefix("e ") for line in said.splitlines())
         words += f": {said}"
-    return KernelError(": ".join([*parts, words]), at=instruction.at, errno=errno)
+    text = ": ".join([*parts, words])
+    return KernelError(text, at=instruction.at, errno=errno, hint=_hint(instruction))
+
+
+_HINTS = {
+    "apparmorProfile": "AppArmor is not enabled on this machine, or has no such profile",
+    "selinuxLabel": "SELinux is not enabled on this machine, or has no such label",
+    "mountLabel": "SELinux is not enabled on this machine, or has no such label",
+}
+
+
+def _hint(instruction: Instruction) -> str:
+    return _HINTS.get(instruction.at.rpartition("/")[2], "")
 
 
 def _subject(instruction: Instruction) -> str:

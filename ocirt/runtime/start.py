@@ -113,11 +113,10 @@ def exec_failure(data: bytes, document: dict[str, Any]) -> OcirtError:
     """The error that a parked machine reported: execve(2) failed."""
     _kind, _op, _step, number, _value, path = decode_report(data)
     program = document["process"]["args"][0]
-    text = f"program {program}: execve {path}: {os.strerror(number)}"
+    text = f"program {program}: execve {path}: {os.strerror(number).lower()}"
     hint = ""
     if number == errno.ENOEXEC:
         hint = "is it a program for this machine, or a script without its #! line?"
     elif number == errno.ENOENT:
         hint = "it is there: its interpreter (dynamic loader, #! line) is missing"
-        text = f"program {program}: execve {path}: no such file or directory"
     return KernelError(text, at="/process/args/0", errno=number, hint=hint)

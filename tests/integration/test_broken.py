@@ -96,7 +96,7 @@ CASES: dict[str, tuple[Change, str, str]] = {
     # ---- the root
     "no rootfs": (put("missing", "root", "path"), "/root/path", "No such file or directory"),
     "rootfs is a file": (put("config.json", "root", "path"), "/root/path", "Not a directory"),
-    "no root": (drop("root"), "/root", ""),
+    "no root": (drop("root"), "/root", "is required"),
     # ---- mounts
     "no bind source": (
         add_mount("/a", "bind", "/no/such"),
@@ -161,7 +161,11 @@ CASES: dict[str, tuple[Change, str, str]] = {
         f"{LAST}/options/0",
         "come with a later release",
     ),
-    "no source for a bind": (add_mount("/a", "bind", ""), f"{LAST}/source", ""),
+    "no source for a bind": (
+        add_mount("/a", "bind", ""),
+        f"{LAST}/source",
+        "is required for a bind mount",
+    ),
     # ---- the program
     "no such program": (
         put(["missing"], "process", "args"),
@@ -171,33 +175,45 @@ CASES: dict[str, tuple[Change, str, str]] = {
     "no such file": (
         put(["/bin/missing"], "process", "args"),
         "/process/args/0",
-        "(No such file or directory)",
+        "(no such file or directory)",
     ),
-    "a folder": (put(["/etc"], "process", "args"), "/process/args/0", "(Is a directory)"),
+    "a folder": (put(["/etc"], "process", "args"), "/process/args/0", "(is a directory)"),
     "not executable": (
         put(["/etc/passwd"], "process", "args"),
         "/process/args/0",
-        "(Permission denied)",
+        "(permission denied)",
     ),
     "below a file as program": (
         put(["/etc/passwd/x"], "process", "args"),
         "/process/args/0",
-        "(Not a directory)",
+        "(not a directory)",
     ),
-    "no args": (put([], "process", "args"), "/process/args", ""),
-    "relative cwd": (put("tmp", "process", "cwd"), "/process/cwd", ""),
+    "no args": (put([], "process", "args"), "/process/args", "must name a program"),
+    "relative cwd": (
+        put("tmp", "process", "cwd"),
+        "/process/cwd",
+        "must be an absolute path, not 'tmp'",
+    ),
     "cwd is a file": (put("/etc/passwd", "process", "cwd"), "/process/cwd", "ENOTDIR"),
     "cwd leaves by a descriptor": (
         put("/proc/self/fd/3", "process", "cwd"),
         "/process/cwd",
         "working directory",
     ),
-    "uid overflow": (put(1 << 31, "process", "user", "uid"), "/process/user/uid", ""),
-    "negative uid": (put(-1, "process", "user", "uid"), "/process/user/uid", ""),
+    "uid overflow": (
+        put(1 << 31, "process", "user", "uid"),
+        "/process/user/uid",
+        "must be at most 2147483647, not 2147483648",
+    ),
+    "negative uid": (
+        put(-1, "process", "user", "uid"),
+        "/process/user/uid",
+        "must be at least 0",
+    ),
     "bad limit": (
         put([{"type": "RLIMIT_WHAT", "soft": 1, "hard": 1}], "process", "rlimits"),
         "/process/rlimits/0/type",
-        "",
+        "unknown limit RLIMIT_WHAT",
     ),
     "soft over hard": (
         put([{"type": "RLIMIT_NOFILE", "soft": 9, "hard": 8}], "process", "rlimits"),
@@ -214,8 +230,13 @@ CASES: dict[str, tuple[Change, str, str]] = {
         "/process/apparmorProfile",
         "AppArmor profile",
     ),
+    "mount label without SELinux": (
+        put("system_u:object_r:container_file_t:s0", "linux", "mountLabel"),
+        "/linux/mountLabel",
+        "Unknown parameter 'context'",
+    ),
     # ---- namespaces and what needs them
-    "hostname without uts": (without_namespace("uts"), "/hostname", ""),
+    "hostname without uts": (without_namespace("uts"), "/hostname", "needs a uts namespace"),
     "joined namespace that is missing": (
         join("ipc", "/no/such"),
         "/linux/namespaces/2/path",
@@ -244,12 +265,12 @@ CASES: dict[str, tuple[Change, str, str]] = {
     "sysctl without its namespace": (
         both(without_namespace("network"), put({"net.ipv4.ip_forward": "1"}, "linux", "sysctl")),
         "/linux/sysctl/net.ipv4.ip_forward",
-        "",
+        "needs a namespace of type network",
     ),
     "sysctl of the host": (
         put({"kernel.core_pattern": "x"}, "linux", "sysctl"),
         "/linux/sysctl/kernel.core_pattern",
-        "",
+        "is in no namespace: it would change the host",
     ),
     "sysctl that is missing": (
         put({"net.no.such": "1"}, "linux", "sysctl"),
@@ -311,10 +332,18 @@ CASES: dict[str, tuple[Change, str, str]] = {
         "/no/such: No such file or directory",
     ),
     # ---- the document
-    "another major version": (put("2.0.0", "ociVersion"), "/ociVersion", ""),
-    "no version": (drop("ociVersion"), "/ociVersion", ""),
-    "wrong type": (put("x", "mounts"), "/mounts", ""),
-    "another platform": (put({"layerFolders": ["x"]}, "windows"), "/windows", ""),
+    "another major version": (
+        put("2.0.0", "ociVersion"),
+        "/ociVersion",
+        "version 2.0.0 is not supported, only 1.x.y is",
+    ),
+    "no version": (drop("ociVersion"), "/ociVersion", "is required"),
+    "wrong type": (put("x", "mounts"), "/mounts", "must be an array, not a string"),
+    "another platform": (
+        put({"layerFolders": ["x"]}, "windows"),
+        "/windows",
+        "is for another platform than Linux",
+    ),
 }
 
 
@@ -327,6 +356,7 @@ def test_broken_bundle(name: str, ocirt: Any, bundle: Any, leftovers: Any) -> No
     assert done.returncode == 1
     lines = [line for line in done.stderr.splitlines() if f"config.json#{place}: " in line]
     assert lines, done.stderr
+    assert message
     assert message in lines[0]
     assert ocirt.ids() == []
     assert leftovers(bundle) == []
@@ -351,6 +381,12 @@ def test_broken_text(text: str, message: str, ocirt: Any, bundle: Any) -> None:
     assert message in done.stderr
     assert "config.json#: " in done.stderr
     assert ocirt.ids() == []
+
+
+def test_labels_of_a_security_module_that_is_missing(ocirt: Any, bundle: Any) -> None:
+    bundle.document["process"]["apparmorProfile"] = "no-such-profile"
+    hint = "hint: AppArmor is not enabled on this machine, or has no such profile"
+    assert hint in bundle.run(ocirt).stderr
 
 
 def test_no_bundle(ocirt: Any, tmp_path: Path) -> None:
