@@ -211,6 +211,7 @@ def full_state() -> State:
     state.created, state.oci_version = "2026-01-01T00:00:00Z", "1.3.0"
     state.annotations, state.cgroup = {"a": '"\n'}, {"folders": {"": "/x"}, "pure": True}
     state.keyring, state.systemd_cgroup = False, True
+    state.devices = {"": "x"}
     return state
 
 
