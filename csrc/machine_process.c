@@ -348,5 +348,7 @@ long op_EXEC(struct machine *m, const u64 *v)
         return error;
     m->step = 1;
     default_signals();
+    if (m->report == ISA_NO_SLOT)
+        report(m, ISA_REPORT_EXEC, 0, 0, -1);
     return sys(execve, m->program, m->text + v[0] + 8, m->text + v[1] + 8);
 }

@@ -52,6 +52,7 @@ REPORT_FORKED = 3  # value: pid of the child, as the old process sees it; the ol
 REPORT_FD = 4  # value: tag; one descriptor comes with it
 REPORT_PARKED = 5  # the machine waits on the wake slot and has closed the control socket
 REPORT_TRACE = 6  # op is about to run
+REPORT_EXEC = 7  # execve follows: what ends the process from here on is not the set-up
 REPORT_HEADER = 24
 REPORT_TEXT_MAX = 1024
 

@@ -26,16 +26,17 @@ class Session:
     """A machine that was started for ``plan``.
 
     ``pid`` and ``pidfd`` change where the plan forks; ``received``: the descriptors that it
-    sent, by their TAG_*; ``parked``: it waits for start and has closed the connection.
+    sent, by their TAG_*; ``parked``: it waits for start and has closed the connection;
+    ``executed``: it was about to become its program.
     """
 
-    __slots__ = ("_control", "parked", "pid", "pidfd", "plan", "received")
+    __slots__ = ("_control", "executed", "parked", "pid", "pidfd", "plan", "received")
 
     def __init__(self, plan: Plan, cgroup_fd: int = -1, first_fd: int = 3) -> None:
         """Starts the machine. Raises OSError."""
         self.plan = plan
         self.received: dict[int, int] = {}
-        self.parked = False
+        self.parked = self.executed = False
         exe = kernel.machine_fd()
         self._control, theirs = kernel.socketpair()
         try:
@@ -143,18 +144,20 @@ class Session:
 
             instruction = self.plan.instructions[index]
             log.debug(f"{index:4} {describe(self.plan, instruction)}    # {instruction.at}")
+        elif kind == ops.REPORT_EXEC:
+            self.executed = True
         elif kind == ops.REPORT_PARKED:
             self.parked = True
             return False
         return kind != ops.REPORT_DONE
 
     def _ended(self) -> bool:
-        """The connection is closed: the program runs, or the machine was killed."""
-        if self.plan.instructions[-1].op.name == "EXEC" and not _is_dead(self.pidfd):
+        """The connection is closed: the program runs, or ran, or the machine was killed."""
+        if self.executed:
             return False
         status = self._wait_without_reaping()
         if status is None or os.WIFEXITED(status):
-            return False  # the program ran, and is over already
+            raise KernelError("the set-up process ended too early")
         raise KernelError(f"the set-up process was killed by signal {os.WTERMSIG(status)}")
 
     def _wait_without_reaping(self) -> int | None:
@@ -172,14 +175,6 @@ class Session:
         self.pid, self.pidfd = child, kernel.pidfd_open(child)
         os.close(old_pidfd)
         os.waitpid(old_pid, 0)
-
-
-def _is_dead(pidfd: int) -> bool:
-    try:
-        kernel.pidfd_send_signal(pidfd, 0)
-    except ProcessLookupError:
-        return True
-    return os.waitid(_P_PIDFD, pidfd, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
 
 
 def decode_report(data: bytes) -> tuple[int, int, int, int, int, str]:

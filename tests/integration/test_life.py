@@ -141,6 +141,18 @@ def test_a_failed_exec_leaves_nothing(ocirt: Any, bundle: Any, tmp_path: Path) -
     assert not (tmp_path / "pid").exists()
 
 
+def test_exec_of_a_program_that_is_killed_at_once(ocirt: Any, bundle: Any, tmp_path: Path) -> None:
+    """Its end is not that of the set-up."""
+    bundle.shell("exec sleep 60").run(ocirt, "--detach")
+    for _ in range(5):
+        done = ocirt("exec", bundle.id, "/bin/sh", "-c", "kill -9 $$")
+        assert (done.returncode, done.stderr) == (128 + 9, "")
+    pid_file = tmp_path / "pid"
+    flags = ("--detach", "--pid-file", str(pid_file))
+    ocirt("exec", *flags, bundle.id, "/bin/sh", "-c", "kill -9 $$", check=True)
+    assert pid_file.read_text().isdigit()
+
+
 def test_exec_in_a_stopped_container(ocirt: Any, bundle: Any) -> None:
     bundle.shell("true").run(ocirt, "--detach")
     wait_for(lambda: ocirt.state(bundle.id)["status"] == "stopped")
