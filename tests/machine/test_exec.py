@@ -121,7 +121,9 @@ def test_exec_without_arguments_or_environment(start: Start, pipe: tuple[int, in
     read, write = pipe
     machine = start(stdout=write)
     os.close(write)
-    assert kinds(machine.run(op("FIND_EXEC", ["/usr/bin/env"]), op("EXEC", ["env"], [], 3))) == [ops.REPORT_EXEC]
+    assert kinds(machine.run(op("FIND_EXEC", ["/usr/bin/env"]), op("EXEC", ["env"], [], 3))) == [
+        ops.REPORT_EXEC
+    ]
     assert read_all(read) == ""
     assert machine.wait() == 0
 
