@@ -94,19 +94,9 @@ def _run(verb: Verb, globals: Options, words: list[str]) -> int:
     check_arguments(verb, options.arguments)
     if verb.arguments.startswith("ID"):
         options.id = options.arguments[0]
-    if verb.name in ("create", "run"):
-        _check_cgroup_driver(globals)
     module = __import__(f"ocirt.commands.{verb.name}", fromlist=("run",))
     status: int = module.run(options)
     return status
-
-
-def _check_cgroup_driver(globals: Options) -> None:
-    """Other verbs take the driver that was used at create (CONTRACT.md row 4)."""
-    if globals.systemd_cgroup or globals.cgroup_manager == "systemd":
-        raise UsageError("the systemd cgroup driver is not supported yet")
-    if globals.cgroup_manager == "disabled":
-        raise UsageError("--cgroup-manager disabled is not supported yet")
 
 
 # ---- the parser

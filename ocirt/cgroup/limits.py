@@ -63,9 +63,9 @@ class Write:
         return f"{self.file}={self.text!r} ({self.at}{', optional' if self.optional else ''})"
 
 
-def carry_out(writes: Sequence[Write]) -> None:
+def carry_out(writes: Sequence[Write]) -> list[tuple[str, str]]:
     """Writes them all, or puts back what was there and raises KernelError at the pointer of the
-    one that failed."""
+    one that failed. Returns what ``put_back`` wants."""
     done: list[tuple[str, str]] = []  # (path, its old text)
     pending = list(writes)
     try:
@@ -76,9 +76,9 @@ def carry_out(writes: Sequence[Write]) -> None:
                 raise _failure(*refused[0])
             pending = [write for write, _ in refused]
     except BaseException:
-        for path, text in reversed(done):
-            _put_back(path, text)
+        put_back(done)
         raise
+    return done
 
 
 def _try(write: Write, done: list[tuple[str, str]]) -> OSError | None:
@@ -112,11 +112,13 @@ def _old_text(write: Write, path: str) -> str:
     return lines[0] if lines else ""
 
 
-def _put_back(path: str, text: str) -> None:
-    try:
-        write_file(path, text)
-    except OSError:
-        pass  # it was the kernel's own text, or the cgroup is gone
+def put_back(done: Sequence[tuple[str, str]]) -> None:
+    """Undoes ``carry_out``."""
+    for path, text in reversed(done):
+        try:
+            write_file(path, text)
+        except OSError:
+            pass  # it was the kernel's own text, or the cgroup is gone
 
 
 def _failure(write: Write, error: OSError) -> KernelError:

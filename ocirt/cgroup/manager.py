@@ -33,6 +33,8 @@ class Manager:
 
     __slots__ = ("cgroups", "folders", "pure", "unified")
 
+    only_folders = True  # that are to be removed in the end
+
     def __init__(
         self, folders: dict[str, str], cgroups: dict[str, str], unified: str, pure: bool
     ) -> None:
@@ -149,17 +151,60 @@ class Manager:
         for folder in self.folders.values():
             _remove(folder)
 
+    def close(self) -> None:
+        """Ends connections; another call that needs one makes it again."""
+
+
+class NoCgroup(Manager):
+    """The container stays in its caller's cgroup, and has no limits (--cgroup-manager disabled).
+    Its manager in later verbs is a plain one, of no folders."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        super().__init__({}, {}, "", False)
+
+    def limit(self, resources: dict[str, Any], base: str) -> None:
+        from ocirt.cgroup.resources import compile_writes
+
+        for write in compile_writes(self, resources, base):
+            if not write.optional:
+                text = "with --cgroup-manager disabled there is no cgroup to limit"
+                raise StateError(text, at=write.at)
+
+    def limit_devices(self, rules: Rules, current: Rules | None = None) -> None:
+        """The caller of create warns about them: engines always have some."""
+
 
 def from_state(state: dict[str, Any]) -> Manager:
     """The manager that ``state`` was taken from."""
+    if "unit" in state:
+        from ocirt.cgroup.systemd import restore
+
+        return restore(state)
     unified, pure = state.get("unified", ""), state.get("pure", False)
     return Manager(state.get("folders", {}), state.get("cgroups", {}), unified, pure)
 
 
-def plan_paths(layout: Layout, cgroups_path: str, id: str) -> Manager:
-    """Where the container's cgroups will be; makes nothing.
+def plan(
+    driver: str, layout: Layout, document: dict[str, Any], id: str, annotations: bool = True
+) -> Manager:
+    """Where the cgroups of a container will be; makes nothing.
 
-    config-linux.md, "Cgroups Path", as runc's cgroupfs driver has it: an absolute path is
+    ``driver``: cgroupfs, systemd or disabled; ``document``: config.json; ``annotations``: may
+    they set properties of systemd's unit? Raises OcirtError.
+    """
+    if driver == "systemd":
+        from ocirt.cgroup.systemd import plan_unit
+
+        return plan_unit(layout, document, id, annotations)
+    if driver == "disabled":
+        return NoCgroup()
+    return plan_paths(layout, (document.get("linux") or {}).get("cgroupsPath") or "", id)
+
+
+def plan_paths(layout: Layout, cgroups_path: str, id: str) -> Manager:
+    """With the cgroupfs driver. config-linux.md, "Cgroups Path", as runc's cgroupfs driver has it: an absolute path is
     below the hierarchy's mount, a relative one below the cgroup of the caller (v2: beside it,
     because a cgroup with processes can't hand controllers down); without a path the container
     is called by its id.

@@ -37,7 +37,9 @@ def cgroup_mounts(layout: Layout, manager: Manager, private: bool) -> list[Cgrou
     for hierarchy in layout.hierarchies:
         name = hierarchy.name
         if not private:
-            found.append(CgroupMount(name, "bind", manager.folders[name], []))
+            # Without a folder of its own it is in the caller's.
+            folder = manager.folders.get(name) or hierarchy.folder(hierarchy.own)
+            found.append(CgroupMount(name, "bind", folder, []))
         elif hierarchy.v2:
             found.append(CgroupMount(name, "cgroup2", "cgroup", []))
         else:

@@ -48,8 +48,8 @@ _HEX = {"u": 4, "U": 8}
 _ENDS = " \t\n,]"
 
 
-def annotated(annotations: Mapping[str, str], allow: bool) -> list[Property]:
-    """The properties: (name, D-Bus type, value). NameSec of a number becomes NameUSec, which is
+def annotated(annotations: Mapping[str, str], allow: bool) -> list[tuple[str, Property]]:
+    """[(JSON pointer, (name, D-Bus type, value))]. NameSec of a number becomes NameUSec, which is
     what systemd calls it on the bus. Raises OcirtError; for the first one, unless ``allow``."""
     found = []
     for key, text in annotations.items():
@@ -57,7 +57,8 @@ def annotated(annotations: Mapping[str, str], allow: bool) -> list[Property]:
             continue
         name, at = key[len(PREFIX) :], pointer("annotations", key)
         if not allow:
-            raise OcirtError("annotations may not set properties of systemd here", at=at)
+            hint = "--systemd-annotations=true allows them"
+            raise OcirtError("annotations may not set properties of systemd", at=at, hint=hint)
         if len(name) < 3 or not (name.isascii() and name.isalpha()):
             raise OcirtError(f"{name!r} is no name of a property of systemd", at=at)
         try:
@@ -67,7 +68,7 @@ def annotated(annotations: Mapping[str, str], allow: bool) -> list[Property]:
                 signature, value = "t", _microseconds(signature, value)
         except (ValueError, OverflowError) as error:
             raise OcirtError(f"{text!r}: {error}", at=at) from None
-        found.append((name, signature, value))
+        found.append((at, (name, signature, value)))
     return found
 
 
@@ -183,7 +184,8 @@ def _number(word: str, wanted: str) -> tuple[str, int | float]:
     digits = word.lstrip("+-")
     sign = -1 if word.startswith("-") else 1
     plain = digits.isascii() and digits.isalnum() and len(word) - len(digits) < 2
-    signature = wanted or ("i" if plain else "d")
+    decimal = digits.replace("e", "").replace("E", "").isdigit() and not digits.isdigit()
+    signature = wanted or ("d" if decimal or not plain else "i")
     try:
         if signature == "d" and "_" not in word:
             return "d", float(word)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from ocirt.errors import UsageError
 from ocirt.runtime.create import Options as CreateOptions
 from ocirt.runtime.create import create
 from ocirt.runtime.store import Store
@@ -14,12 +13,10 @@ if TYPE_CHECKING:
 
 def create_options(options: Options) -> CreateOptions:
     """What create and run have in common."""
-    if options.globals.systemd_cgroup or options.globals.cgroup_manager != "cgroupfs":
-        raise UsageError(
-            "only the cgroupfs driver is supported by this release of ocirt",
-            hint="leave --systemd-cgroup out, or give --cgroup-manager cgroupfs",
-        )
+    globals = options.globals
     wanted = CreateOptions(options.bundle or ".")
+    wanted.cgroup_driver = "systemd" if globals.systemd_cgroup else globals.cgroup_manager
+    wanted.systemd_annotations = globals.systemd_annotations == "true"
     wanted.pid_file = options.pid_file
     wanted.console_socket = options.console_socket
     wanted.pidfd_socket = options.pidfd_socket

@@ -43,7 +43,7 @@ def features() -> dict[str, Any]:
             "cgroup": {
                 "v1": True,
                 "v2": True,
-                "systemd": False,
+                "systemd": True,
                 "systemdUser": False,
                 "rdma": False,
             },
@@ -55,6 +55,7 @@ def features() -> dict[str, Any]:
             "netDevices": {"enabled": False},
         },
         "annotations": {"io.ocirt.version": __version__, "io.ocirt.commit": commit()},
-        # No annotation of config.json changes what is done.
-        "potentiallyUnsafeConfigAnnotations": [],
+        # With the systemd driver they are properties of the unit, unless
+        # --systemd-annotations=false (CVE-2024-3154).
+        "potentiallyUnsafeConfigAnnotations": ["org.systemd.property."],
     }

@@ -27,12 +27,14 @@ def run(options: Options) -> int:
     def cgroup() -> list[CgroupMount]:
         """Where this host's hierarchies are is read from /proc alone."""
         from ocirt.cgroup.layout import detect
-        from ocirt.cgroup.manager import plan_paths
+        from ocirt.cgroup.manager import plan as plan_cgroup
         from ocirt.cgroup.mounts import cgroup_mounts
 
         layout = detect()
         linux = document.get("linux") or {}
-        manager = plan_paths(layout, linux.get("cgroupsPath") or "", "ID")
+        globals = options.globals
+        driver = "systemd" if globals.systemd_cgroup else globals.cgroup_manager
+        manager = plan_cgroup(driver, layout, document, "ID")
         kinds = [n["type"] for n in linux.get("namespaces") or []]
         return cgroup_mounts(layout, manager, "cgroup" in kinds)
 

@@ -81,6 +81,12 @@ GLOBALS = (
     Option("systemd-cgroup", "", "", "ask systemd for the container's cgroup"),
     Option("rootless", "", "auto|true|false", "run without privileges of the host's root"),
     Option("cgroup-manager", "", "cgroupfs|systemd|disabled", "who makes the container's cgroup"),
+    Option(
+        "systemd-annotations",
+        "",
+        "true|false",
+        "may annotations org.systemd.property.* set properties of systemd's unit?",
+    ),
     Option("version", "v", "", "show the version"),
     HELP,
 )

@@ -14,7 +14,7 @@ from ocirt import log
 from ocirt.cgroup import devices
 from ocirt.cgroup.device_rules import normalise
 from ocirt.cgroup.layout import Layout, detect
-from ocirt.cgroup.manager import Manager, plan_paths
+from ocirt.cgroup.manager import Manager, plan
 from ocirt.config.load import Config, load
 from ocirt.errors import OcirtError, StateError
 from ocirt.host.pins import open_pin
@@ -48,11 +48,14 @@ if TYPE_CHECKING:
 class Options:
     """What the command line of create and run says.
 
-    ``keep_console``: the caller keeps the terminal's master side (run in the foreground).
+    ``keep_console``: the caller keeps the terminal's master side (run in the foreground);
+    ``cgroup_driver``: cgroupfs, systemd or disabled; ``systemd_annotations``: annotations
+    org.systemd.property.* are allowed.
     """
 
     __slots__ = (
         "bundle",
+        "cgroup_driver",
         "console_socket",
         "keep_console",
         "keyring",
@@ -60,7 +63,7 @@ class Options:
         "pidfd_socket",
         "pivot",
         "preserve_fds",
-        "systemd_cgroup",
+        "systemd_annotations",
     )
 
     def __init__(self, bundle: str) -> None:
@@ -72,7 +75,8 @@ class Options:
         self.keyring = True
         self.preserve_fds = 0
         self.keep_console = False
-        self.systemd_cgroup = False
+        self.cgroup_driver = "cgroupfs"
+        self.systemd_annotations = True
 
 
 class Created:
@@ -124,8 +128,13 @@ class _Create:
         linux = self.document.get("linux") or {}
         if not Namespaces(linux).has("user"):
             capabilities.leave_out(self.document["process"], "/process")
-        self.manager: Manager = plan_paths(self.layout, linux.get("cgroupsPath") or "", id)
-        self.device_rules = normalise((linux.get("resources") or {}).get("devices") or [])
+        driver, annotations = options.cgroup_driver, options.systemd_annotations
+        self.manager: Manager = plan(driver, self.layout, self.document, id, annotations)
+        listed = (linux.get("resources") or {}).get("devices") or []
+        if listed and driver == "disabled":
+            text = "not applied, the container is in its caller's cgroup"
+            log.warning(f"config.json#/linux/resources/devices: {text}")
+        self.device_rules = normalise(listed)
         devices.check(self.manager, self.device_rules)
         first_fd = 3 + options.preserve_fds
         self.plan = compile_create(
@@ -164,7 +173,7 @@ class _Create:
         state.oci_version = self.document["ociVersion"]
         state.cgroup = self.manager.state()
         state.keyring = self.options.keyring
-        state.systemd_cgroup = self.options.systemd_cgroup
+        state.systemd_cgroup = self.options.cgroup_driver == "systemd"
         return state
 
     def run(self) -> Created:
@@ -194,6 +203,7 @@ class _Create:
         finally:
             for fd in self.fds.values():
                 os.close(fd)
+            self.manager.close()
         self.container.unlock()
         return Created(self.container, self.state, session)
 

@@ -7,25 +7,24 @@ from typing import Any
 import pytest
 
 from ocirt.cgroup import systemd_bus
+from ocirt.cgroup.device_rules import normalise
+from ocirt.cgroup.limits import Write
 from ocirt.cgroup.systemd_annotations import annotated, parse_variant
 from ocirt.cgroup.systemd_bus import escape
-from ocirt.cgroup.systemd_unit import (
-    DEFAULT_DEVICES,
+from ocirt.cgroup.systemd_properties import (
     INFINITY,
-    Unit,
-    bit_mask,
-    cpu_weight,
-    expand,
-    io_weight,
-    parse,
-    properties,
-    resource_properties,
-    round_quota,
+    of_file,
+    of_rules,
+    oom_policy,
+    round_quotas,
+    rounded,
 )
+from ocirt.cgroup.systemd_unit import Unit, expand, parse, start_properties
 from ocirt.errors import OcirtError
 
 AT = "/linux/cgroupsPath"
 NEW = 257
+
 
 # ---- names and paths
 
@@ -125,215 +124,192 @@ def test_cgroup(name: str, slice: str, manager: str, path: str) -> None:
     assert Unit(name, slice).cgroup(manager) == path
 
 
-# ---- numbers
+# ---- limits
+
+
+def properties(file: str, files: dict[str, str], number: int = NEW) -> list[Any]:
+    return of_file(file, lambda name: files.get(name, ""), lambda: number)
 
 
 @pytest.mark.parametrize(
-    "shares, weight",
-    [(0, 0), (1, 1), (2, 1), (3, 2), (512, 60), (1024, 100), (2048, 170), (262144, 10000)],
+    "file, text, expected",
+    [
+        ("memory.max", "max\n", ("MemoryMax", "t", INFINITY)),
+        ("memory.max", "4096\n", ("MemoryMax", "t", 4096)),
+        ("memory.max", "0\n", ("MemoryMax", "t", 0)),
+        ("memory.high", "1\n", ("MemoryHigh", "t", 1)),
+        ("memory.low", "1\n", ("MemoryLow", "t", 1)),
+        ("memory.min", "1\n", ("MemoryMin", "t", 1)),
+        ("memory.swap.max", "0\n", ("MemorySwapMax", "t", 0)),
+        ("memory.zswap.max", "max\n", ("MemoryZSwapMax", "t", INFINITY)),
+        ("memory.limit_in_bytes", "9223372036854771712\n", ("MemoryLimit", "t", INFINITY)),
+        ("memory.limit_in_bytes", "9223372036854710272\n", ("MemoryLimit", "t", INFINITY)),
+        ("memory.limit_in_bytes", "8192\n", ("MemoryLimit", "t", 8192)),
+        ("cpu.shares", "512\n", ("CPUShares", "t", 512)),
+        ("cpu.weight", "59\n", ("CPUWeight", "t", 59)),
+        ("pids.max", "max\n", ("TasksMax", "t", INFINITY)),
+        ("pids.max", "7\n", ("TasksMax", "t", 7)),
+        ("pids.max", "0\n", ("TasksMax", "t", 1)),  # systemd knows no 0
+        ("cpuset.cpus", "0\n", ("AllowedCPUs", "ay", b"\x01")),
+        ("cpuset.cpus", "1,3-5\n", ("AllowedCPUs", "ay", b"\x3a")),
+        ("cpuset.cpus", "0,8\n", ("AllowedCPUs", "ay", b"\x01\x01")),
+        ("cpuset.mems", "0-15\n", ("AllowedMemoryNodes", "ay", b"\xff\xff")),
+        ("cpuset.mems", "16\n", ("AllowedMemoryNodes", "ay", b"\0\0\x01")),
+        ("cpuset.mems", "\n", ("AllowedMemoryNodes", "ay", b"")),
+        ("blkio.bfq.weight", "300\n", ("BlockIOWeight", "t", 300)),
+    ],
 )
-def test_cpu_weight(shares: int, weight: int) -> None:
-    assert cpu_weight(shares) == weight
-    assert cpu_weight(10**9) == 10000
+def test_property_of_a_file(file: str, text: str, expected: Any) -> None:
+    assert properties(file, {file: text}) == [expected]
 
 
-def test_cpu_weight_rises() -> None:
-    weights = [cpu_weight(1 << n) for n in range(1, 19)]
-    assert weights == sorted(set(weights))
-    assert 1 <= min(weights) and max(weights) == 10000
+@pytest.mark.parametrize(
+    "file",
+    ["memory.max", "cpu.max", "cpu.weight", "cpu.idle", "cpu.cfs_quota_us", "blkio.weight"],
+)
+def test_nothing_of_a_file_that_is_missing(file: str) -> None:
+    assert properties(file, {}) == []
 
 
-def test_io_weight() -> None:
-    """What systemd then writes to io.bfq.weight (BFQ_WEIGHT in its cgroup.c) is what was asked."""
-    for asked in range(10, 1001):
-        given = io_weight(asked)
+@pytest.mark.parametrize("file", ["hugetlb.2MB.max", "rdma.max", "memory.oom.group"])
+def test_files_that_systemd_does_not_know(file: str) -> None:
+    assert properties(file, {file: "0"}) == []
+
+
+@pytest.mark.parametrize(
+    "idle, number, expected",
+    [
+        ("0", NEW, [("CPUWeight", "t", 59)]),
+        ("", NEW, [("CPUWeight", "t", 59)]),  # a kernel without it
+        ("1", 252, [("CPUWeight", "t", 0)]),
+        ("1", 251, []),
+    ],
+)
+def test_idle(idle: str, number: int, expected: list[Any]) -> None:
+    """Whichever of the two files was written: the other one may have been there before."""
+    for file in ("cpu.weight", "cpu.idle"):
+        files = {"cpu.weight": "59\n", "cpu.idle": f"{idle}\n"}
+        assert properties(file, files, number) == expected
+
+
+def test_zswap_of_an_older_systemd() -> None:
+    assert properties("memory.zswap.max", {"memory.zswap.max": "5"}, 252) == []
+
+
+@pytest.mark.parametrize(
+    "quota, period, per_second",
+    [
+        (100000, 100000, 1000000),
+        (50000, 100000, 500000),
+        (5000, 100000, 50000),
+        (2000, 100000, 20000),
+        (64350, 65000, 990000),
+        (10000, 1000000, 10000),
+        (-1, 50000, INFINITY),
+    ],
+)
+def test_quota(quota: int, period: int, per_second: int) -> None:
+    expected = [("CPUQuotaPeriodUSec", "t", period), ("CPUQuotaPerSecUSec", "t", per_second)]
+    word = "max" if quota < 0 else str(quota)
+    assert properties("cpu.max", {"cpu.max": f"{word} {period}\n"}) == expected
+    version_1 = {"cpu.cfs_quota_us": f"{quota}\n", "cpu.cfs_period_us": f"{period}\n"}
+    for file in version_1:
+        assert properties(file, version_1) == expected
+
+
+@pytest.mark.parametrize(
+    "quota, period, expected",
+    [
+        (100000, 100000, 100000),
+        (50000, 100000, 50000),
+        (1234, 100000, 2000),
+        (64000, 65000, 64350),
+        (1000, 1000000, 10000),
+        (33333, 100000, 34000),
+        (5, 0, 5),
+    ],
+)
+def test_rounded(quota: int, period: int, expected: int) -> None:
+    assert rounded(quota, period) == expected
+    assert rounded(expected, period) == expected
+
+
+@pytest.mark.parametrize(
+    "written, files, texts",
+    [
+        ({"cpu.max": "1234 100000"}, {}, ["2000 100000"]),
+        ({"cpu.max": "1234"}, {"cpu.max": "max 100000\n"}, ["2000 100000"]),
+        ({"cpu.max": "max 100000"}, {}, ["max 100000"]),
+        ({"cpu.max": "rubbish"}, {"cpu.max": "max 100000\n"}, ["rubbish"]),
+        ({"cpu.cfs_quota_us": "1234", "cpu.cfs_period_us": "100000"}, {}, ["2000", "100000"]),
+        ({"cpu.cfs_quota_us": "1234"}, {"cpu.cfs_period_us": "100000\n"}, ["2000"]),
+        ({"cpu.cfs_quota_us": "-1"}, {"cpu.cfs_period_us": "100000\n"}, ["-1"]),
+        ({"memory.max": "1234"}, {}, ["1234"]),
+    ],
+)
+def test_quotas_are_rounded_as_systemd_would(
+    written: dict[str, str], files: dict[str, str], texts: list[str]
+) -> None:
+    writes = [Write("/at", "", file, text) for file, text in written.items()]
+    round_quotas(writes, lambda name: files.get(name, ""))
+    assert [write.text for write in writes] == texts
+
+
+def test_bfq_weights() -> None:
+    """What systemd writes to io.bfq.weight (BFQ_WEIGHT in its cgroup.c) is what was there."""
+    for weight in range(1, 1001):
+        given = properties("io.bfq.weight", {"io.bfq.weight": f"default {weight}"})[0][2]
         back = given if given <= 100 else 100 + (given - 100) * (1000 - 100) // (10000 - 100)
-        assert back == asked
-    assert io_weight(1000) == 10000
+        assert back == weight
+    assert given == 10000
+
+
+def test_devices_of_io() -> None:
+    """A list is emptied first: systemd adds to it."""
+    text = "8:0 rbps=max wbps=1024 riops=max wiops=7\n8:16 rbps=9 wbps=2 riops=max wiops=max\n"
+    found = properties("io.max", {"io.max": text})
+    assert found == [
+        ("IOReadBandwidthMax", "a(st)", []),
+        ("IOReadBandwidthMax", "a(st)", [("/dev/block/8:16", 9)]),
+        ("IOWriteBandwidthMax", "a(st)", []),
+        ("IOWriteBandwidthMax", "a(st)", [("/dev/block/8:0", 1024), ("/dev/block/8:16", 2)]),
+        ("IOReadIOPSMax", "a(st)", []),
+        ("IOWriteIOPSMax", "a(st)", []),
+        ("IOWriteIOPSMax", "a(st)", [("/dev/block/8:0", 7)]),
+    ]
+    weights = properties("io.bfq.weight", {"io.bfq.weight": "50\n"})
+    assert weights == [("IOWeight", "t", 50), ("IODeviceWeight", "a(st)", [])]
+    weights = properties("io.weight", {"io.weight": "default 100\n8:0 50\n"})
+    assert weights == [
+        ("IOWeight", "t", 100),
+        ("IODeviceWeight", "a(st)", []),
+        ("IODeviceWeight", "a(st)", [("/dev/block/8:0", 50)]),
+    ]
 
 
 @pytest.mark.parametrize(
-    "text, mask",
-    [
-        ("0", b"\x01"),
-        ("1,3-5", b"\x3a"),
-        (" 0 , ,8 ", b"\x01\x01"),
-        ("0-15", b"\xff\xff"),
-        ("16", b"\0\0\x01"),
-        ("", None),
-        (",", None),
-        ("-", None),
-        ("5-3", None),
-        ("1-", None),
-        ("-1", None),
-        ("a", None),
-        ("1-2-3", None),
-        ("\u0661", None),
-        ("0-4294967295", None),
-        ("9" * 5000, None),
-    ],
+    "group, number, policy",
+    [("1", 253, "kill"), ("0\n", 253, "continue"), ("1", 252, ""), ("2", 253, "")],
 )
-def test_bit_mask(text: str, mask: bytes | None) -> None:
-    if mask is None:
-        with pytest.raises(OcirtError) as caught:
-            bit_mask(text, "/x")
-        assert caught.value.at == "/x"
-    else:
-        assert bit_mask(text, "/x") == mask
-
-
-@pytest.mark.parametrize(
-    "quota, period, per_second, rounded",
-    [
-        (100000, 100000, 1000000, 100000),
-        (50000, 100000, 500000, 50000),
-        (0, 100000, INFINITY, 0),
-        (-1, 100000, INFINITY, -1),
-        (5000, 100000, 50000, 5000),
-        (1234, 100000, 20000, 2000),
-        (64000, 65000, 990000, 64350),
-        (1000, 1000000, 10000, 10000),
-        (50000, 0, 500000, 50000),
-    ],
-)
-def test_quota(quota: int, period: int, per_second: int, rounded: int) -> None:
-    found = resource_properties({"cpu": {"quota": quota, "period": period}}, True, NEW)
-    expected: list[Any] = [("CPUQuotaPerSecUSec", "t", per_second)]
-    if period:
-        expected.insert(0, ("CPUQuotaPeriodUSec", "t", period))
-        assert (
-            resource_properties({"cpu": {"quota": quota, "period": period}}, True, 241)
-            == (expected[1:])
-        )
-    assert found == expected
-    assert round_quota(quota, period) == rounded
-
-
-# ---- resources
-
-
-@pytest.mark.parametrize(
-    "resources, v2, v1",
-    [
-        ({}, [], []),
-        ({"memory": {"limit": 0}, "cpu": {"shares": 0, "quota": 0}, "pids": {}}, [], []),
-        ({"memory": None, "cpu": None, "pids": None, "blockIO": None, "unified": None}, [], []),
-        ({"memory": {"limit": 9}}, [("MemoryMax", 9)], [("MemoryLimit", 9)]),
-        (
-            {"memory": {"limit": -1}},
-            [("MemoryMax", INFINITY), ("MemorySwapMax", INFINITY)],
-            [("MemoryLimit", INFINITY)],
-        ),
-        (
-            {"memory": {"limit": 9, "swap": 12, "reservation": 5}},
-            [("MemoryMax", 9), ("MemoryLow", 5), ("MemorySwapMax", 3)],
-            [("MemoryLimit", 9)],
-        ),
-        (
-            {"memory": {"limit": 9, "swap": 9}},
-            [("MemoryMax", 9), ("MemorySwapMax", 0)],
-            [("MemoryLimit", 9)],
-        ),
-        ({"memory": {"swap": -1}}, [("MemorySwapMax", INFINITY)], []),
-        (
-            {"memory": {"limit": -1, "swap": 7}},
-            [("MemoryMax", INFINITY), ("MemorySwapMax", 7)],
-            [("MemoryLimit", INFINITY)],
-        ),
-        ({"cpu": {"shares": 512}}, [("CPUWeight", 60)], [("CPUShares", 512)]),
-        ({"cpu": {"shares": 512, "idle": 0}}, [("CPUWeight", 60)], [("CPUShares", 512)]),
-        ({"cpu": {"shares": 512, "idle": 1}}, [("CPUWeight", 0)], [("CPUShares", 512)]),
-        ({"pids": {"limit": 5}}, [("TasksMax", 5)], [("TasksMax", 5)]),
-        ({"pids": {"limit": 0}}, [("TasksMax", 1)], [("TasksMax", 1)]),
-        ({"pids": {"limit": -1}}, [("TasksMax", INFINITY)], [("TasksMax", INFINITY)]),
-        ({"blockIO": {"weight": 200}}, [("IOWeight", 1200)], [("BlockIOWeight", 200)]),
-        (
-            {"unified": {"memory.max": "max", "memory.high": " 7\n", "memory.swap.max": "0"}},
-            [("MemoryMax", INFINITY), ("MemoryHigh", 7), ("MemorySwapMax", 0)],
-            [],
-        ),
-        (
-            {"unified": {"memory.min": "1", "memory.low": "2"}},
-            [("MemoryMin", 1), ("MemoryLow", 2)],
-            [],
-        ),
-        ({"unified": {"pids.max": "0", "hugetlb.2MB.max": "x"}}, [("TasksMax", 1)], []),
-        (
-            {"unified": {"cpu.max": "max 50000"}},
-            [("CPUQuotaPeriodUSec", 50000), ("CPUQuotaPerSecUSec", INFINITY)],
-            [],
-        ),
-        (
-            {"unified": {"cpu.max": "1234"}},
-            [("CPUQuotaPeriodUSec", 100000), ("CPUQuotaPerSecUSec", 20000)],
-            [],
-        ),
-        ({"unified": {"cpu.weight": "44", "cpu.idle": "0"}}, [("CPUWeight", 44)], []),
-        ({"unified": {"cpu.weight": "44", "cpu.idle": "1"}}, [("CPUWeight", 0)], []),
-    ],
-)
-def test_resources(resources: Any, v2: list[Any], v1: list[Any]) -> None:
-    def numbers(version: bool) -> list[Any]:
-        found = resource_properties(resources, version, NEW)
-        assert all(signature == "t" for _, signature, _ in found)
-        return [(name, value) for name, _, value in found]
-
-    assert numbers(True) == v2
-    assert numbers(False) == v1
-
-
-@pytest.mark.parametrize(
-    "resources, version, found",
-    [
-        ({"cpu": {"cpus": "0-1", "mems": "0"}}, 244, ["AllowedCPUs", "AllowedMemoryNodes"]),
-        ({"cpu": {"cpus": "0-1", "mems": "0"}}, 243, []),
-        ({"unified": {"cpuset.cpus": "0", "cpuset.mems": "0"}}, 243, []),
-        ({"unified": {"cpuset.mems": "0"}}, 244, ["AllowedMemoryNodes"]),
-        ({"cpu": {"idle": 1, "shares": 2}}, 251, ["CPUWeight"]),
-        ({"cpu": {"idle": 1}}, 251, []),
-        ({"unified": {"cpu.idle": "1"}}, 251, []),
-    ],
-)
-def test_versions(resources: Any, version: int, found: list[str]) -> None:
-    assert [name for name, _, _ in resource_properties(resources, True, version)] == found
-
-
-@pytest.mark.parametrize(
-    "resources, at",
-    [
-        ({"memory": {"swap": 5}}, "memory/swap"),
-        ({"memory": {"limit": 9, "swap": 5}}, "memory/swap"),
-        ({"cpu": {"cpus": "x"}}, "cpu/cpus"),
-        ({"cpu": {"mems": "3-1"}}, "cpu/mems"),
-        ({"unified": {"cpuset.cpus": ""}}, "unified/cpuset.cpus"),
-        ({"unified": {"memory.max": "lots"}}, "unified/memory.max"),
-        ({"unified": {"pids.max": "-1"}}, "unified/pids.max"),
-        ({"unified": {"memory.low": str(1 << 64)}}, "unified/memory.low"),
-        ({"unified": {"cpu.max": ""}}, "unified/cpu.max"),
-        ({"unified": {"cpu.max": "1 2 3"}}, "unified/cpu.max"),
-        ({"unified": {"cpu.weight": "heavy"}}, "unified/cpu.weight"),
-        ({"unified": {"../x.y": "1"}}, "unified/..~1x.y"),
-        ({"unified": {"x": "1"}}, "unified/x"),
-        ({"unified": {".x": "1"}}, "unified/.x"),
-    ],
-)
-def test_bad_resources(resources: Any, at: str) -> None:
-    with pytest.raises(OcirtError) as caught:
-        resource_properties(resources, True, NEW)
-    assert caught.value.at == f"/linux/resources/{at}"
+def test_oom_policy(group: str, number: int, policy: str) -> None:
+    expected = [("OOMPolicy", "s", policy)] if policy else []
+    assert oom_policy(group, lambda: number) == expected
 
 
 # ---- devices
 
 DENY = {"allow": False, "access": "rwm"}
 ALL = {"allow": True, "access": "rwm"}
-CLEAR = ("DeviceAllow", "a(ss)", [])
+DEFAULT = ["char-* m", "block-* m"]
+DEFAULT += [f"/dev/char/1:{minor} rw" for minor in (3, 8, 7)]
+CLEAR: Any = ("DeviceAllow", "a(ss)", [])
 STRICT = ("DevicePolicy", "s", "strict")
 AUTO = ("DevicePolicy", "s", "auto")
 
 
 def rule(allow: bool, type: str, major: int | None, minor: int | None, access: str) -> Any:
-    return {"allow": allow, "type": type, "major": major, "minor": minor, "access": access}
+    found = {"allow": allow, "type": type, "major": major, "minor": minor, "access": access}
+    return {key: value for key, value in found.items() if value is not None}
 
 
 @pytest.mark.parametrize(
@@ -342,26 +318,19 @@ def rule(allow: bool, type: str, major: int | None, minor: int | None, access: s
         ([], []),
         ([DENY], []),
         ([ALL, DENY], []),
-        ([DENY, rule(True, "c", 1, 3, "wr")], ["/dev/char/1:3 rw"]),
-        ([DENY, rule(True, "b", 8, 0, "r"), rule(True, "b", 8, 0, "m")], ["/dev/block/8:0 rm"]),
-        ([DENY, rule(True, "u", 1, 3, "rwm")], ["/dev/char/1:3 rwm"]),
-        ([DENY, rule(True, "c", 136, -1, "rwm")], ["char-136 rwm"]),
-        ([DENY, rule(True, "c", None, None, "m")], ["char-* m"]),
-        ([DENY, rule(True, "a", None, None, "m")], ["block-* m", "char-* m"]),
+        ([DENY, rule(True, "c", 1, 11, "wr")], ["/dev/char/1:11 rw"]),
+        ([DENY, rule(True, "b", 8, 0, "r"), rule(True, "b", 8, 0, "w")], ["/dev/block/8:0 rw"]),
+        ([DENY, rule(True, "c", 10, -1, "rwm")], ["char-10 rw"]),
         ([DENY, rule(True, "a", 5, 1, "r")], ["/dev/block/5:1 r", "/dev/char/5:1 r"]),
-        ([rule(True, "c", 1, 3, "rwm"), rule(False, "c", 1, 3, "wm")], ["/dev/char/1:3 r"]),
-        ([rule(True, "c", 1, 3, "rwm"), rule(False, "c", 1, None, "rwm")], []),
-        ([rule(True, "c", 1, 3, "r"), rule(False, "a", None, None, "rw")], []),
-        ([rule(True, "c", 1, 3, "r"), rule(False, "b", 1, 3, "r")], ["/dev/char/1:3 r"]),
-        # nothing that is allowed is forbidden in part
-        ([rule(True, "c", 1, None, "r"), rule(False, "c", 1, 3, "w")], ["char-1 r"]),
+        ([rule(True, "c", 7, 3, "rwm"), rule(False, "c", 7, 3, "w")], ["/dev/char/7:3 r"]),
     ],
 )
 def test_devices(rules: list[Any], entries: list[str]) -> None:
-    words = [tuple(entry.split()) for entry in entries]
+    """Beside what every container may use."""
     for v2 in (True, False):
-        found = resource_properties({}, v2, NEW, devices=rules)
-        assert found == [CLEAR, STRICT, ("DeviceAllow", "a(ss)", words)]
+        clear, policy, (name, signature, found) = of_rules(normalise(rules), v2)
+        assert (clear, policy, name, signature) == (CLEAR, STRICT, "DeviceAllow", "a(ss)")
+        assert [" ".join(entry) for entry in found] == entries + DEFAULT
 
 
 @pytest.mark.parametrize(
@@ -369,42 +338,22 @@ def test_devices(rules: list[Any], entries: list[str]) -> None:
     [
         ([ALL], AUTO),
         ([DENY, ALL, rule(True, "c", 1, 3, "r")], AUTO),
-        ([ALL, rule(False, "c", 1, 3, "rwm")], STRICT),  # all but one
-        ([rule(True, "c", 1, None, "r"), rule(False, "c", 1, 3, "r")], STRICT),  # a hole
-        ([rule(True, "c", None, 3, "r"), rule(False, "c", 1, None, "r")], STRICT),
+        ([ALL, rule(False, "c", 7, 3, "rwm")], STRICT),  # all but one
+        ([rule(True, "c", 7, None, "r"), rule(False, "c", 7, 3, "r")], STRICT),  # a hole
         ([rule(True, "c", None, 3, "r")], STRICT),  # no name for *:3
     ],
 )
 def test_devices_that_are_no_list(rules: list[Any], v1: Any) -> None:
-    assert resource_properties({}, True, NEW, devices=rules) == [CLEAR, AUTO]
-    assert resource_properties({}, False, NEW, devices=rules) == [CLEAR, v1]
+    assert of_rules(normalise(rules), True) == [CLEAR, AUTO]
+    assert of_rules(normalise(rules), False) == [CLEAR, v1]
 
 
-def test_default_devices() -> None:
-    found = resource_properties({}, True, NEW, devices=[DENY, *DEFAULT_DEVICES])
-    assert dict(found[2][2]) == {
-        "block-*": "m",
-        "char-*": "m",
-        "char-136": "rwm",
-        **{f"/dev/char/1:{n}": "rwm" for n in (3, 5, 7, 8, 9)},
-        "/dev/char/5:0": "rwm",
-        "/dev/char/5:2": "rwm",
-        "/dev/char/10:200": "rwm",
-    }
-    old = resource_properties({}, False, 239, devices=DEFAULT_DEVICES)
-    assert ("char-pts", "rwm") in old[2][2]
-    assert resource_properties({}, False, 239, devices=[rule(True, "c", 7, -1, "r")])[1] == STRICT
-
-
-# ---- the whole
+# ---- the start
 
 
 def test_properties_of_a_scope() -> None:
     unit = Unit("a-b.scope", "machine.slice")
-    resources = {"pids": {"limit": 3}}
-    notes = {"org.systemd.property.CollectMode": "'inactive-or-failed'", "other": "x"}
-    found = properties(unit, True, [7, 8], NEW, resources, notes)
-    assert found == [
+    assert start_properties(unit, [7, 8], True) == [
         ("Description", "s", "ocirt container a-b.scope"),
         ("Slice", "s", "machine.slice"),
         ("Delegate", "b", True),
@@ -415,34 +364,15 @@ def test_properties_of_a_scope() -> None:
         ("TasksAccounting", "b", True),
         ("DefaultDependencies", "b", False),
         ("CollectMode", "s", "inactive-or-failed"),
-        ("TasksMax", "t", 3),
     ]
-    names = [name for name, _, _ in properties(unit, False, [7], NEW)]
+    names = [name for name, _, _ in start_properties(unit, [7], False)]
     assert "BlockIOAccounting" in names and "IOAccounting" not in names
-    with pytest.raises(OcirtError) as caught:
-        properties(unit, True, [7], NEW, resources, notes, allow_annotations=False)
-    assert caught.value.at == "/annotations/org.systemd.property.CollectMode"
 
 
 def test_properties_of_a_slice() -> None:
-    found = properties(Unit("a-b.slice", "a.slice"), True, [7], NEW)
+    found = start_properties(Unit("a-b.slice", "a.slice"), [7], True)
     assert ("Wants", "as", ["a.slice"]) in found
     assert not {"Slice", "Delegate", "PIDs"} & {name for name, _, _ in found}
-
-
-@pytest.mark.parametrize(
-    "group, version, policy",
-    [("1", 253, "kill"), ("0", 253, "continue"), ("1", 252, None), ("2", 253, None)],
-)
-def test_oom_policy(group: str, version: int, policy: str | None) -> None:
-    resources = {"unified": {"memory.oom.group": group}}
-    unit = Unit("a.scope", "b.slice")
-    found = properties(unit, True, [1], version, resources)
-    assert [value for name, _, value in found if name == "OOMPolicy"] == [policy][
-        : policy is not None
-    ]
-    v1 = properties(unit, False, [1], version, resources)
-    assert "OOMPolicy" not in [name for name, _, _ in v1]
 
 
 # ---- annotations
@@ -570,7 +500,9 @@ def test_variant_that_is_none(text: str) -> None:
 def test_annotation(name: str, text: str, expected: Any) -> None:
     annotations = {f"org.systemd.property.{name}": text, "org.systemd.propertyX": "none"}
     if expected:
-        assert annotated(annotations, True) == [expected]
+        assert annotated(annotations, True) == [
+            (f"/annotations/org.systemd.property.{name}", expected)
+        ]
     else:
         with pytest.raises(OcirtError) as caught:
             annotated(annotations, True)
