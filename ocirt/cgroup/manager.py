@@ -52,13 +52,18 @@ class Manager:
             "pure": self.pure,
         }
 
+    def claim(self) -> None:
+        """Raises StateError where it belongs to others: processes are in it. To be asked before
+        anything is made, because they would not survive that it is cleaned up."""
+        for folder in self.folders.values():
+            if read_file(f"{folder}/cgroup.procs"):
+                raise StateError(f"container's cgroup is not empty: {folder}", at=_AT)
+
     def create(self) -> None:
-        """Makes the folders. Raises OcirtError, also where processes are in one already."""
+        """Makes the folders. Raises OcirtError."""
         for folder in self.folders.values():
             try:
                 os.makedirs(folder, 0o755, exist_ok=True)
-                if read_file(f"{folder}/cgroup.procs"):
-                    raise StateError(f"container's cgroup is not empty: {folder}", at=_AT)
                 if folder == self.unified:
                     _enable_controllers(folder)
                 elif os.path.exists(f"{folder}/cpuset.cpus"):

@@ -35,7 +35,7 @@ class SystemdManager(Manager):
     moves everything, because the user may not; ``extra``: further properties for its start;
     ``oom_group``: linux.resources.unified's memory.oom.group, which it has to know then."""
 
-    __slots__ = ("_bus", "extra", "oom_group", "unit", "user")
+    __slots__ = ("_bus", "_foreign", "extra", "oom_group", "unit", "user")
 
     only_folders = False
 
@@ -54,6 +54,7 @@ class SystemdManager(Manager):
         self.extra: list[Placed] = []
         self.oom_group = ""
         self._bus: Bus | None = None
+        self._foreign = False  # somebody else's unit of that name runs
 
     def state(self) -> dict[str, Any]:
         unit = {"name": self.unit.name, "slice": self.unit.slice, "user": self.user}
@@ -82,6 +83,8 @@ class SystemdManager(Manager):
     def enter(self, pid: int) -> None:
         properties = [(_AT, p) for p in start_properties(self.unit, [pid], self.pure)]
         try:
+            from ocirt.cgroup.systemd_bus import UNIT_EXISTS
+
             if self.oom_group and self.pure and not self.unit.is_slice:
                 from ocirt.cgroup.systemd_properties import oom_policy
 
@@ -90,6 +93,7 @@ class SystemdManager(Manager):
             properties += self.extra
             self.bus().start(self.unit.name, [p for _, p in properties])
         except OcirtError as error:
+            self._foreign = getattr(error, "name", "") == UNIT_EXISTS
             _place(error, properties, _AT)
             raise
         if self.user:
@@ -100,6 +104,7 @@ class SystemdManager(Manager):
     def join(self, pid: int) -> None:
         if self.user:
             self.bus().attach(self.unit.name, [pid])
+            self.close()
         else:
             super().join(pid)
 
@@ -152,7 +157,8 @@ class SystemdManager(Manager):
 
     def destroy(self) -> None:
         try:
-            self.bus().stop(self.unit.name)
+            if not self._foreign:
+                self.bus().stop(self.unit.name)
         finally:
             super().destroy()
             self.close()

@@ -28,7 +28,7 @@ LIBRARY = "libsystemd.so.0"
 _NAME = "org.freedesktop.systemd1"
 _PATH = "/org/freedesktop/systemd1"
 _MANAGER = f"{_NAME}.Manager"
-_EXISTS = f"{_NAME}.UnitExists"
+UNIT_EXISTS = f"{_NAME}.UnitExists"  # SystemdError.name
 _MISSING = f"{_NAME}.NoSuchUnit"
 _MATCH = f"type='signal',sender='{_NAME}',interface='{_MANAGER}',member='JobRemoved'"
 _EAGAIN, _EINTR = 11, 4
@@ -196,7 +196,7 @@ class Bus:
         try:
             result = self._job(f"start {unit}", "StartTransientUnit", arguments)
         except SystemdError as error:
-            if error.name != _EXISTS:
+            if error.name != UNIT_EXISTS:
                 raise
             self.reset_failed(unit)
             result = self._job(f"start {unit}", "StartTransientUnit", arguments)

@@ -85,7 +85,7 @@ GLOBALS = (
         "systemd-annotations",
         "",
         "true|false",
-        "may annotations org.systemd.property.* set properties of systemd's unit?",
+        "let annotations set properties of systemd's unit",
     ),
     Option("version", "v", "", "show the version"),
     HELP,

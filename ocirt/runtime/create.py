@@ -178,6 +178,11 @@ class _Create:
 
     def run(self) -> Created:
         try:
+            self.manager.claim()
+        except OcirtError:
+            self.container.remove()
+            raise
+        try:
             self.container.lock()
             self.container.write_state(self.state)
             self.container.write(CONFIG, self.config.raw)

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from ocirt import log
 from ocirt.cli import check_arguments, main, parse, program_name
+from ocirt.commands.create import create_options
 from ocirt.commands.table import GLOBALS, HELP, VERBS, Option
 from ocirt.errors import ConfigError, OcirtError, UsageError
 
@@ -281,16 +282,27 @@ def test_usage_errors(argv: list[str], text: str, capsys: pytest.CaptureFixture[
     assert out == "" and f"ocirt: {text}" in err
 
 
-@pytest.mark.parametrize("verb", ["create", "run"])
 @pytest.mark.parametrize(
-    "words", [["--systemd-cgroup"], ["--cgroup-manager=systemd"], ["--cgroup-manager=disabled"]]
+    "words, driver, annotations",
+    [
+        ("", "cgroupfs", True),
+        ("--cgroup-manager=cgroupfs", "cgroupfs", True),
+        ("--systemd-cgroup", "systemd", True),
+        ("--cgroup-manager systemd", "systemd", True),
+        ("--systemd-cgroup=false --cgroup-manager systemd", "systemd", True),
+        ("--systemd-cgroup --cgroup-manager cgroupfs", "systemd", True),
+        ("--cgroup-manager disabled", "disabled", True),
+        ("--systemd-cgroup --systemd-annotations=false", "systemd", False),
+        ("--systemd-annotations true", "cgroupfs", True),
+    ],
 )
-def test_cgroup_drivers_that_are_not_there(
-    verb: str, words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["ocirt", "--root", str(tmp_path), *words, verb, "x"]) == 1
-    assert "not supported yet" in capsys.readouterr().err
-    assert main(["ocirt", "--root", str(tmp_path), *words, "delete", "--force", "x"]) == 0
+@pytest.mark.parametrize("verb", ["create", "run"])
+def test_cgroup_drivers(verb: str, words: str, driver: str, annotations: bool) -> None:
+    globals, rest = parse(GLOBALS, [*words.split(), verb, "x"], command=True)
+    options, _ = parse(VERBS[verb].options, rest[1:], command=False)
+    options.globals = globals
+    wanted = create_options(options)
+    assert (wanted.cgroup_driver, wanted.systemd_annotations) == (driver, annotations)
 
 
 @pytest.mark.parametrize(

@@ -301,7 +301,8 @@ def test_oom_policy(group: str, number: int, policy: str) -> None:
 DENY = {"allow": False, "access": "rwm"}
 ALL = {"allow": True, "access": "rwm"}
 DEFAULT = ["char-* m", "block-* m"]
-DEFAULT += [f"/dev/char/1:{minor} rw" for minor in (3, 8, 7)]
+DEFAULT += [f"/dev/char/{numbers} rwm" for numbers in ("1:3", "1:8", "1:7", "5:0", "1:5", "1:9")]
+DEFAULT += ["char-136 rwm", "/dev/char/5:2 rwm", "/dev/char/10:200 rwm"]
 CLEAR: Any = ("DeviceAllow", "a(ss)", [])
 STRICT = ("DevicePolicy", "s", "strict")
 AUTO = ("DevicePolicy", "s", "auto")
@@ -320,9 +321,9 @@ def rule(allow: bool, type: str, major: int | None, minor: int | None, access: s
         ([ALL, DENY], []),
         ([DENY, rule(True, "c", 1, 11, "wr")], ["/dev/char/1:11 rw"]),
         ([DENY, rule(True, "b", 8, 0, "r"), rule(True, "b", 8, 0, "w")], ["/dev/block/8:0 rw"]),
-        ([DENY, rule(True, "c", 10, -1, "rwm")], ["char-10 rw"]),
+        ([DENY, rule(True, "c", 10, -1, "rwm")], ["char-10 rwm"]),
         ([DENY, rule(True, "a", 5, 1, "r")], ["/dev/block/5:1 r", "/dev/char/5:1 r"]),
-        ([rule(True, "c", 7, 3, "rwm"), rule(False, "c", 7, 3, "w")], ["/dev/char/7:3 r"]),
+        ([rule(True, "c", 7, 3, "rwm"), rule(False, "c", 7, 3, "w")], ["/dev/char/7:3 rm"]),
     ],
 )
 def test_devices(rules: list[Any], entries: list[str]) -> None:

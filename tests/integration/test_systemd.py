@@ -1,0 +1,410 @@
+"""The systemd driver where systemd is process 1: tools/test-vm qemu tests/integration/test_systemd.py"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .conftest import COMMAND, Bundle, Runtime
+
+MIB = 1 << 20
+DRIVER = "--systemd-cgroup"
+
+
+def systemctl(*words: str) -> str:
+    done = subprocess.run(["systemctl", *words], stdout=subprocess.PIPE, text=True, timeout=60)
+    return done.stdout.strip()
+
+
+def show(unit: str, name: str) -> str:
+    return systemctl("show", "--value", f"--property={name}", unit)
+
+
+def unit_of(bundle: Bundle) -> str:
+    return f"ocirt-{bundle.id}.scope"
+
+
+def folder_of(bundle: Bundle) -> Path:
+    return Path("/sys/fs/cgroup/system.slice") / unit_of(bundle)
+
+
+def gone(bundle: Bundle) -> bool:
+    """systemd has forgotten the unit, and its cgroup is removed."""
+    return show(unit_of(bundle), "LoadState") == "not-found" and not folder_of(bundle).exists()
+
+
+def eventually(condition: Callable[[], bool]) -> bool:
+    end = time.monotonic() + 30
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.1)
+    return condition()
+
+
+@pytest.fixture(autouse=True)
+def _systemd() -> None:
+    if not os.path.isdir("/run/systemd/system"):
+        pytest.skip("systemd is not PID 1")
+
+
+@pytest.fixture
+def sleeper(bundle: Bundle) -> Bundle:
+    return bundle.shell("exec sleep 1000")
+
+
+def create(runtime: Runtime, bundle: Bundle, *flags: str) -> subprocess.CompletedProcess[str]:
+    return runtime(DRIVER, *flags, "create", "--bundle", bundle.write(), bundle.id)
+
+
+@pytest.fixture
+def created(ocirt: Runtime, sleeper: Bundle) -> Iterator[Bundle]:
+    done = create(ocirt, sleeper)
+    assert done.returncode == 0, done.stderr
+    yield sleeper
+
+
+def test_life(ocirt: Runtime, sleeper: Bundle, leftovers: Callable[[Bundle], list[str]]) -> None:
+    """Later verbs know without a flag."""
+    sleeper.document["linux"]["cgroupsPath"] = f"machine.slice:ocirt:{sleeper.id}"
+    assert create(ocirt, sleeper).returncode == 0
+    unit, id = unit_of(sleeper), sleeper.id
+    assert show(unit, "ActiveState") == "active"
+    assert show(unit, "Slice") == "machine.slice" and show(unit, "Delegate") == "yes"
+    cgroup = f"/machine.slice/{unit}"
+    assert show(unit, "ControlGroup") == cgroup
+    pid = ocirt.state(id)["pid"]
+    assert Path(f"/proc/{pid}/cgroup").read_text() == f"0::{cgroup}\n"
+    for name in ("Memory", "IO", "Tasks"):  # CPU time is always counted since systemd 258
+        assert show(unit, f"{name}Accounting") == "yes"
+
+    ocirt("start", id, check=True)
+    shown = ocirt("exec", id, "cat", "/proc/self/cgroup", check=True).stdout
+    assert shown == "0::/\n"
+    ocirt("pause", id, check=True)
+    assert ocirt.state(id)["status"] == "paused"
+    ocirt("resume", id, check=True)
+    assert str(pid) in ocirt("ps", "--format", "json", id, check=True).stdout
+    ocirt("kill", id, "KILL", check=True)
+    assert eventually(lambda: ocirt.state(id)["status"] == "stopped")
+    ocirt("delete", id, check=True)
+    assert show(unit, "LoadState") == "not-found"
+    assert not os.path.exists(f"/sys/fs/cgroup{cgroup}") and leftovers(sleeper) == []
+
+
+def test_run(ocirt: Runtime, bundle: Bundle) -> None:
+    arguments = ("run", "--bundle", bundle.shell("exit 7").write(), bundle.id)
+    done = ocirt(DRIVER, *arguments)
+    assert done.returncode == 7, done.stderr
+    assert gone(bundle)
+
+
+# What systemd knows: (resources, file, its text, property, its text), at create and then by update.
+LIMITS: dict[str, list[tuple[dict[str, Any], str, str, str, str]]] = {
+    "memory": [
+        ({"memory": {"limit": 64 * MIB}}, "memory.max", "67108864", "MemoryMax", "67108864"),
+        ({"memory": {"limit": 96 * MIB}}, "memory.max", "100663296", "MemoryMax", "100663296"),
+        ({"memory": {"limit": -1}}, "memory.max", "max", "MemoryMax", "infinity"),
+    ],
+    "reservation": [
+        ({"memory": {"reservation": MIB}}, "memory.low", "1048576", "MemoryLow", "1048576"),
+        ({"memory": {"reservation": 2 * MIB}}, "memory.low", "2097152", "MemoryLow", "2097152"),
+    ],
+    "swap": [
+        (
+            {"memory": {"limit": 64 * MIB, "swap": 96 * MIB}},
+            *("memory.swap.max", "33554432", "MemorySwapMax", "33554432"),
+        ),
+        (
+            {"memory": {"limit": 64 * MIB, "swap": 64 * MIB}},
+            *("memory.swap.max", "0", "MemorySwapMax", "0"),
+        ),
+    ],
+    "shares": [
+        ({"cpu": {"shares": 512}}, "cpu.weight", "59", "CPUWeight", "59"),
+        ({"cpu": {"shares": 2048}}, "cpu.weight", "174", "CPUWeight", "174"),
+    ],
+    "idle": [
+        ({"cpu": {"idle": 1}}, "cpu.idle", "1", "CPUWeight", "idle"),
+        ({"cpu": {"idle": 0}}, "cpu.idle", "0", "CPUWeight", "100"),
+    ],
+    "quota": [  # which systemd rounds
+        (
+            {"cpu": {"quota": 33333, "period": 100000}},
+            *("cpu.max", "34000 100000", "CPUQuotaPerSecUSec", "340ms"),
+        ),
+        (
+            {"cpu": {"quota": 10000, "period": 50000}},
+            *("cpu.max", "10000 50000", "CPUQuotaPeriodUSec", "50ms"),
+        ),
+        ({"cpu": {"quota": -1}}, "cpu.max", "max 50000", "CPUQuotaPerSecUSec", "infinity"),
+    ],
+    "cpus": [
+        ({"cpu": {"cpus": "0-1"}}, "cpuset.cpus", "0-1", "AllowedCPUs", "0-1"),
+        ({"cpu": {"cpus": "1"}}, "cpuset.cpus", "1", "AllowedCPUs", "1"),
+    ],
+    "mems": [({"cpu": {"mems": "0"}}, "cpuset.mems", "0", "AllowedMemoryNodes", "0")],
+    "pids": [
+        ({"pids": {"limit": 50}}, "pids.max", "50", "TasksMax", "50"),
+        ({"pids": {"limit": -1}}, "pids.max", "max", "TasksMax", "infinity"),
+        ({"pids": {"limit": 0}}, "pids.max", "1", "TasksMax", "1"),
+    ],
+    "weight": [
+        ({"blockIO": {"weight": 10}}, "io.weight", "default 1", "IOWeight", "1"),
+        ({"blockIO": {"weight": 1000}}, "io.weight", "default 10000", "IOWeight", "10000"),
+    ],
+    "unified": [
+        (
+            {"unified": {"memory.high": "33554432", "memory.min": "4096"}},
+            *("memory.high", "33554432", "MemoryHigh", "33554432"),
+        ),
+        ({"unified": {"memory.min": "8192"}}, "memory.min", "8192", "MemoryMin", "8192"),
+        ({"unified": {"cpu.max": "1234"}}, "cpu.max", "2000 100000", "CPUQuotaPerSecUSec", "20ms"),
+    ],
+}
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_limits(ocirt: Runtime, sleeper: Bundle, tmp_path: Path, name: str) -> None:
+    """The file and the property say the same, after create, after update and when systemd has
+    read its configuration again. What systemd has no property for stays as it was."""
+    unit, folder = unit_of(sleeper), folder_of(sleeper)
+    for number, (resources, file, text, member, value) in enumerate(LIMITS[name]):
+        if number == 0:
+            others = {"hugepageLimits": [{"pageSize": "2MB", "limit": 4 * MIB}]}
+            sleeper.document["linux"]["resources"] = {**resources, **others}
+            done = create(ocirt, sleeper)
+        else:
+            document = tmp_path / "resources.json"
+            document.write_text(json.dumps(resources))
+            done = ocirt("update", "--resources", str(document), sleeper.id)
+        assert done.returncode == 0, done.stderr
+        assert (folder / file).read_text().strip() == text, resources
+        assert show(unit, member) == value, resources
+    systemctl("daemon-reload")
+    assert (folder / file).read_text().strip() == text
+    assert show(unit, member) == value
+    assert (folder / "hugetlb.2MB.max").read_text() == "4194304\n"
+
+
+def test_update_is_all_or_nothing(ocirt: Runtime, created: Bundle, tmp_path: Path) -> None:
+    document = tmp_path / "resources.json"
+    document.write_text('{"pids": {"limit": 9}, "unified": {"memory.high": "a lot"}}')
+    done = ocirt("update", "--resources", str(document), created.id)
+    assert done.returncode == 1 and "#/unified/memory.high: " in done.stderr
+    before = (folder_of(created) / "pids.max").read_text()
+    assert before != "9\n" and show(unit_of(created), "TasksMax") != "9"
+
+
+def test_oom_group(ocirt: Runtime, sleeper: Bundle) -> None:
+    sleeper.document["linux"]["resources"] = {"unified": {"memory.oom.group": "1"}}
+    assert create(ocirt, sleeper).returncode == 0
+    assert show(unit_of(sleeper), "OOMPolicy") == "kill"
+    ocirt("update", "--memory", "64m", sleeper.id, check=True)
+    systemctl("daemon-reload")
+    assert (folder_of(sleeper) / "memory.oom.group").read_text() == "1\n"
+
+
+# ---- devices
+
+KMSG = {"type": "c", "major": 1, "minor": 11, "access": "rwm"}
+DENY = {"allow": False, "access": "rwm"}
+
+
+def kmsg_opens(runtime: Runtime, bundle: Bundle) -> bool:
+    """/dev/null has to open in any case."""
+    script = "true < /dev/null > /dev/null && true < /dev/test"
+    done = runtime("exec", bundle.id, "sh", "-c", script)
+    assert done.returncode == 0 or "not permitted" in done.stderr, done.stderr
+    return done.returncode == 0
+
+
+@pytest.mark.parametrize(
+    "rules, policy",
+    [
+        ([DENY], "strict"),
+        ([{"allow": True, "access": "rwm"}, {"allow": False, **KMSG}], "auto"),  # no list
+    ],
+)
+def test_devices(
+    ocirt: Runtime, sleeper: Bundle, tmp_path: Path, rules: list[Any], policy: str
+) -> None:
+    """systemd's own program for devices comes and goes, the runtime's stays."""
+    linux = sleeper.document["linux"]
+    linux["resources"] = {"devices": rules}
+    linux["devices"] = [{"path": "/dev/test", "type": "c", "major": 1, "minor": 11}]
+    assert create(ocirt, sleeper).returncode == 0
+    ocirt("start", sleeper.id, check=True)
+    unit = unit_of(sleeper)
+    assert show(unit, "DevicePolicy") == policy
+    assert ("/dev/char/1:3 rwm" in show(unit, "DeviceAllow")) == (policy == "strict")
+    assert not kmsg_opens(ocirt, sleeper)
+    systemctl("daemon-reload")
+    assert not kmsg_opens(ocirt, sleeper)
+    ocirt("update", "--pids-limit", "99", sleeper.id, check=True)
+    assert not kmsg_opens(ocirt, sleeper)
+    document = tmp_path / "resources.json"
+    document.write_text(json.dumps({"devices": [DENY, {"allow": True, **KMSG}]}))
+    ocirt("update", "--resources", str(document), sleeper.id, check=True)
+    assert "/dev/char/1:11 rwm" in show(unit, "DeviceAllow")
+    assert kmsg_opens(ocirt, sleeper)
+    systemctl("daemon-reload")
+    assert kmsg_opens(ocirt, sleeper)
+
+
+# ---- units of the same name
+
+
+def test_failed_unit_of_the_same_name(ocirt: Runtime, sleeper: Bundle) -> None:
+    unit = unit_of(sleeper)
+    scope = ["systemd-run", "--scope", f"--unit={unit}", "--property=RuntimeMaxSec=1", "--quiet"]
+    subprocess.run([*scope, "sleep", "100"], timeout=60)
+    assert eventually(lambda: show(unit, "ActiveState") == "failed")
+    done = create(ocirt, sleeper)
+    assert done.returncode == 0, done.stderr
+    assert show(unit, "ActiveState") == "active"
+
+
+def test_unit_of_the_same_name_that_runs(
+    ocirt: Runtime, sleeper: Bundle, leftovers: Callable[[Bundle], list[str]]
+) -> None:
+    """It is not ours to end."""
+    unit = unit_of(sleeper)
+    scope = ["systemd-run", "--scope", f"--unit={unit}", "--quiet", "sleep", "100"]
+    with subprocess.Popen(scope) as process:
+        try:
+            assert eventually(lambda: (folder_of(sleeper) / "cgroup.procs").exists())
+            done = create(ocirt, sleeper)
+            assert done.returncode == 1 and process.poll() is None
+            assert f"/linux/cgroupsPath: container's cgroup is not empty: {folder_of(sleeper)}" in (
+                done.stderr
+            )
+            assert ocirt.ids() == [] and show(unit, "ActiveState") == "active"
+        finally:
+            process.kill()
+    assert eventually(lambda: gone(sleeper)) and leftovers(sleeper) == []
+
+
+def test_slice_of_that_name_that_is_active(ocirt: Runtime, sleeper: Bundle) -> None:
+    """Empty, but somebody else's: systemd's answer is told, and it is left alone."""
+    name = f"ocirttest{os.getpid()}.slice"
+    systemctl("start", name)
+    try:
+        sleeper.document["linux"]["cgroupsPath"] = f"-.slice:x:{name}"
+        done = create(ocirt, sleeper)
+        assert done.returncode == 1
+        assert f"#/linux/cgroupsPath: systemd: start {name}: " in done.stderr
+        assert "org.freedesktop.systemd1.UnitExists" in done.stderr
+        assert ocirt.ids() == [] and show(name, "ActiveState") == "active"
+    finally:
+        systemctl("stop", name)
+
+
+def test_slice(ocirt: Runtime, sleeper: Bundle) -> None:
+    name = f"ocirttest{os.getpid()}.slice"
+    sleeper.document["linux"]["cgroupsPath"] = f"-.slice:x:{name}"
+    sleeper.document["linux"]["resources"] = {"pids": {"limit": 9}}
+    done = create(ocirt, sleeper)
+    assert done.returncode == 0, done.stderr
+    pid = ocirt.state(sleeper.id)["pid"]
+    assert Path(f"/proc/{pid}/cgroup").read_text() == f"0::/{name}\n"
+    assert show(name, "TasksMax") == "9"
+    ocirt("delete", "--force", sleeper.id, check=True)
+    assert show(name, "ActiveState") == "inactive"
+    assert not os.path.exists(f"/sys/fs/cgroup/{name}")
+
+
+# ---- annotations and errors
+
+PREFIX = "org.systemd.property."
+
+
+def test_annotations(ocirt: Runtime, sleeper: Bundle) -> None:
+    sleeper.document["annotations"] = {
+        f"{PREFIX}TimeoutStopSec": "7",
+        f"{PREFIX}Description": "'what a test says'",
+    }
+    done = create(ocirt, sleeper)
+    assert done.returncode == 0, done.stderr
+    unit = unit_of(sleeper)
+    assert show(unit, "TimeoutStopUSec") == "7s"
+    assert show(unit, "Description") == "what a test says"
+
+
+@pytest.mark.parametrize(
+    "flags, name, value, text",
+    [
+        (["--systemd-annotations=false"], "TimeoutStopSec", "7", "may not set properties"),
+        ([], "NoSuchThing", "7", "NoSuchThing"),  # systemd says what
+        ([], "TimeoutStopSec", "'soon'", "not a number of seconds"),
+        ([], "CPUWeight", "uint64 20000", "CPUWeight"),
+    ],
+)
+def test_annotations_that_are_refused(
+    ocirt: Runtime,
+    sleeper: Bundle,
+    leftovers: Callable[[Bundle], list[str]],
+    flags: list[str],
+    name: str,
+    value: str,
+    text: str,
+) -> None:
+    sleeper.document["annotations"] = {PREFIX + name: value}
+    done = create(ocirt, sleeper, *flags)
+    assert done.returncode == 1
+    assert f"config.json#/annotations/{PREFIX}{name}: " in done.stderr and text in done.stderr
+    assert ocirt.ids() == [] and gone(sleeper) and leftovers(sleeper) == []
+
+
+@pytest.mark.parametrize("path", ["/a/path", "a/path", "a:b", "a.slice:b:c:d", "a:b:c", "::c/d"])
+def test_paths_that_are_none(ocirt: Runtime, sleeper: Bundle, path: str) -> None:
+    sleeper.document["linux"]["cgroupsPath"] = path
+    done = create(ocirt, sleeper)
+    assert done.returncode == 1 and "config.json#/linux/cgroupsPath: " in done.stderr
+    assert ocirt.ids() == []
+
+
+def test_limit_that_the_kernel_refuses(
+    ocirt: Runtime, sleeper: Bundle, leftovers: Callable[[Bundle], list[str]]
+) -> None:
+    sleeper.document["linux"]["resources"] = {"unified": {"memory.max": "rubbish"}}
+    done = create(ocirt, sleeper)
+    assert done.returncode == 1
+    assert "config.json#/linux/resources/unified/memory.max: " in done.stderr
+    assert "EINVAL" in done.stderr
+    assert ocirt.ids() == [] and gone(sleeper) and leftovers(sleeper) == []
+
+
+# ---- a create that is cut short
+
+
+def test_killed_create(
+    ocirt: Runtime, sleeper: Bundle, leftovers: Callable[[Bundle], list[str]]
+) -> None:
+    """At twelve moments of it: delete --force leaves no unit, cgroup or process."""
+    sleeper.document["linux"]["resources"] = {
+        "pids": {"limit": 50},
+        "memory": {"limit": 64 * MIB},
+        "devices": [DENY],
+    }
+    command = [str(COMMAND), "--root", str(ocirt.root), DRIVER, "create"]
+    command += ["--bundle", sleeper.write(), sleeper.id]
+    quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
+    start = time.monotonic()
+    subprocess.run(command, check=True, **quiet)  # type: ignore[call-overload]
+    taken = time.monotonic() - start
+    ocirt("delete", "--force", sleeper.id, check=True)
+    for moment in range(1, 13):
+        with subprocess.Popen(command, stderr=subprocess.DEVNULL, **quiet) as process:  # type: ignore[call-overload]
+            time.sleep(taken * moment / 13)
+            process.send_signal(signal.SIGKILL)
+        ocirt("delete", "--force", sleeper.id, check=True)
+        assert ocirt.ids() == []
+        assert eventually(lambda: leftovers(sleeper) == []), moment
+        assert eventually(lambda: gone(sleeper)), moment
