@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import socket
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,7 +23,7 @@ from ocirt.cgroup.systemd_properties import (
     rounded,
 )
 from ocirt.cgroup.systemd_unit import Unit, expand, parse, start_properties
-from ocirt.errors import OcirtError
+from ocirt.errors import KernelError, OcirtError
 
 AT = "/linux/cgroupsPath"
 NEW = 257
@@ -530,3 +533,28 @@ def test_without_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
     ) as caught:
         systemd_bus.connect(False)
     assert "--systemd-cgroup" in caught.value.hint
+
+
+@pytest.fixture
+def silent_manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
+    """A socket where nobody speaks."""
+    address = str(tmp_path / "socket")
+    monkeypatch.setattr(systemd_bus, "_addresses", lambda user: [("test", f"unix:path={address}")])
+    monkeypatch.setattr(systemd_bus, "TIMEOUT", 0.2)
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(address)
+        server.listen()
+        yield server
+
+
+def test_no_answer(silent_manager: socket.socket) -> None:
+    with pytest.raises(KernelError, match=r"test: systemd: connect: no answer within 0.2 seconds"):
+        systemd_bus.connect(False)
+
+
+def test_nobody_listens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    address = f"unix:path={tmp_path}/nothing"
+    monkeypatch.setattr(systemd_bus, "_addresses", lambda user: [("test", address)])
+    with pytest.raises(KernelError, match=r"can't be reached: test: .*ENOENT") as caught:
+        systemd_bus.connect(False)
+    assert "is systemd running?" in caught.value.hint
