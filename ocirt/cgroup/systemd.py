@@ -35,7 +35,7 @@ class SystemdManager(Manager):
     moves everything, because the user may not; ``extra``: further properties for its start;
     ``oom_group``: linux.resources.unified's memory.oom.group, which it has to know then."""
 
-    __slots__ = ("_bus", "_foreign", "extra", "oom_group", "unit", "user")
+    __slots__ = ("_bus", "_ours", "extra", "oom_group", "unit", "user")
 
     only_folders = False
 
@@ -54,7 +54,7 @@ class SystemdManager(Manager):
         self.extra: list[Placed] = []
         self.oom_group = ""
         self._bus: Bus | None = None
-        self._foreign = False  # somebody else's unit of that name runs
+        self._ours = False  # systemd was asked to start the unit, and had none of that name
 
     def state(self) -> dict[str, Any]:
         unit = {"name": self.unit.name, "slice": self.unit.slice, "user": self.user}
@@ -81,19 +81,19 @@ class SystemdManager(Manager):
         return -1 if self.user else super().open()
 
     def enter(self, pid: int) -> None:
+        from ocirt.cgroup.systemd_bus import UNIT_EXISTS
+        from ocirt.cgroup.systemd_properties import oom_policy
+
+        bus = self.bus()
         properties = [(_AT, p) for p in start_properties(self.unit, [pid], self.pure)]
+        if self.oom_group and self.pure and not self.unit.is_slice:
+            properties += [(_OOM_GROUP, p) for p in oom_policy(self.oom_group, bus.version)]
+        properties += self.extra
+        self._ours = True
         try:
-            from ocirt.cgroup.systemd_bus import UNIT_EXISTS
-
-            if self.oom_group and self.pure and not self.unit.is_slice:
-                from ocirt.cgroup.systemd_properties import oom_policy
-
-                found = oom_policy(self.oom_group, self.bus().version)
-                properties += [(_OOM_GROUP, p) for p in found]
-            properties += self.extra
-            self.bus().start(self.unit.name, [p for _, p in properties])
+            bus.start(self.unit.name, [p for _, p in properties])
         except OcirtError as error:
-            self._foreign = getattr(error, "name", "") == UNIT_EXISTS
+            self._ours = getattr(error, "name", "") != UNIT_EXISTS
             _place(error, properties, _AT)
             raise
         if self.user:
@@ -157,7 +157,7 @@ class SystemdManager(Manager):
 
     def destroy(self) -> None:
         try:
-            if not self._foreign:
+            if self._ours:
                 self.bus().stop(self.unit.name)
         finally:
             super().destroy()
@@ -207,7 +207,7 @@ def plan_unit(layout: Layout, document: dict[str, Any], id: str, allow: bool) ->
 def restore(state: dict[str, Any]) -> SystemdManager:
     """The manager that ``state`` was taken from."""
     unit = state["unit"]
-    return SystemdManager(
+    manager = SystemdManager(
         state["folders"],
         state["cgroups"],
         state["unified"],
@@ -215,6 +215,8 @@ def restore(state: dict[str, Any]) -> SystemdManager:
         Unit(unit["name"], unit["slice"]),
         unit["user"],
     )
+    manager._ours = True
+    return manager
 
 
 def _place(error: OcirtError, properties: Sequence[Placed], at: str) -> None:

@@ -205,9 +205,12 @@ class Bus:
             raise KernelError(f"systemd: start {unit}: its job ended with {result!r}")
 
     def set_properties(self, unit: str, properties: Sequence[Property]) -> None:
-        """Changes a running unit, until it stops. Raises KernelError."""
+        """Changes a running unit, until it stops. Returns when its cgroup has been changed.
+        Raises KernelError."""
         arguments = (("s", unit), ("b", True), ("a(sv)", _variants(properties)))
         self._done(self._call(f"set properties of {unit}", "SetUnitProperties", arguments))
+        # systemd answers first, writes to the cgroup then, and answers to nobody meanwhile.
+        self.property("Version", "s")
 
     def stop(self, unit: str) -> None:
         """Stops a unit and forgets it; returns when that is done. No error if there is none.

@@ -1,13 +1,14 @@
-"""--cgroup-manager cgroupfs and disabled; tests of systemd's are in test_systemd.py."""
+"""--cgroup-manager, as far as it needs no systemd; test_systemd.py has the rest."""
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from .conftest import Bundle, Runtime
+from .conftest import COMMAND, Bundle, Runtime
 
 DISABLED = "--cgroup-manager=disabled"
 
@@ -96,3 +97,54 @@ def test_a_cgroup_of_others_is_left_alone(
     assert ocirt.ids() == [sleeper.id]
     assert ocirt.state(sleeper.id)["status"] == "created"
     assert path in cgroups(ocirt.state(sleeper.id)["pid"])
+
+
+# ---- systemd's, before it is asked for anything
+
+PREFIX = "org.systemd.property."
+
+
+@pytest.mark.parametrize("path", ["/a/path", "a/path", "a:b", "a.slice:b:c:d", "a:b:c", "::c/d"])
+@pytest.mark.parametrize("verb", ["create", "plan"])
+def test_paths_that_are_no_unit(ocirt: Runtime, bundle: Bundle, verb: str, path: str) -> None:
+    bundle.document["linux"]["cgroupsPath"] = path
+    folder = bundle.write()
+    words = ["plan", folder] if verb == "plan" else ["create", "--bundle", folder, bundle.id]
+    done = ocirt("--systemd-cgroup", *words)
+    assert done.returncode == 1 and "config.json#/linux/cgroupsPath: " in done.stderr
+    assert ocirt.ids() == []
+
+
+@pytest.mark.parametrize(
+    "allowed, value, text",
+    [("false", "7", "may not set properties"), ("true", "'soon'", "not a number of seconds")],
+)
+def test_annotations_that_are_refused(
+    ocirt: Runtime, bundle: Bundle, allowed: str, value: str, text: str
+) -> None:
+    bundle.document["annotations"] = {f"{PREFIX}TimeoutStopSec": value}
+    flags = ("--systemd-cgroup", f"--systemd-annotations={allowed}")
+    done = ocirt(*flags, "create", "--bundle", bundle.write(), bundle.id)
+    assert done.returncode == 1 and text in done.stderr
+    assert f"config.json#/annotations/{PREFIX}TimeoutStopSec: " in done.stderr
+    assert ocirt.ids() == []
+
+
+HIDDEN = """for folder in /run/dbus /run/systemd
+do [ ! -d $folder ] || mount -t tmpfs none $folder || exit
+done
+exec "$@"
+"""
+
+
+def test_systemd_that_cannot_be_reached(
+    ocirt: Runtime, bundle: Bundle, leftovers: Callable[[Bundle], list[str]], tmp_path: Path
+) -> None:
+    """One line of log, as of any failure."""
+    log = tmp_path / "log"
+    command = ["unshare", "--mount", "sh", "-c", HIDDEN, "sh", str(COMMAND), "--root"]
+    command += [str(ocirt.root), "--log", str(log), "--systemd-cgroup", "create", "--bundle"]
+    done = subprocess.run([*command, bundle.write(), bundle.id], stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1 and "systemd can't be reached: system bus: " in done.stderr
+    assert len(log.read_text().splitlines()) == 1
+    assert ocirt.ids() == [] and leftovers(bundle) == []
