@@ -28,6 +28,13 @@ A config.json is compiled into a program, a flat list of operations, which a sma
 inside the new namespaces carries out. ``ocirt plan`` prints that program, and every failure
 names the place in config.json that asked for the step that failed.
 
+By default the container's cgroup is a folder that ocirt makes, and cgroupsPath in config.json
+its path. With --systemd-cgroup, or --cgroup-manager systemd, it is a scope of systemd's, and
+cgroupsPath is SLICE:PREFIX:NAME; annotations org.systemd.property.NAME of config.json are then
+properties of the scope, unless --systemd-annotations=false refuses them. With --cgroup-manager
+disabled the container stays in the cgroup of its caller, without limits. Verbs after create
+know which one it was.
+
 Options may be written as ``--x v``, ``--x=v`` and with a single dash.
 """
 
