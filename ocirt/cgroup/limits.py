@@ -33,8 +33,8 @@ class Write:
     controller.
 
     ``optional``: where the file is missing nothing is lost, because the text asks for no limit.
-    ``key``: the line of the file that the text replaces (a device's numbers), "" for all of it;
-    ``unset``: what stands behind the key where there is no such line.
+    ``key``: the line of the file that the text replaces (a device's numbers, or "default" for all
+    others), "" for all of it; ``unset``: what stands behind the key where there is no such line.
     """
 
     __slots__ = ("at", "controller", "file", "folder", "key", "optional", "text", "unset")
@@ -102,11 +102,9 @@ def _try(write: Write, done: list[tuple[str, str]]) -> OSError | None:
 def _old_text(write: Write, path: str) -> str:
     """What has to be written to undo it."""
     lines = read_file(path).splitlines()
-    # io.weight and io.bfq.weight have a line for all devices that are not named.
-    key = write.key or ("default" if lines and lines[0].startswith("default ") else "")
-    if key:
-        found = [line for line in lines if line.startswith(f"{key} ")]
-        return found[0] if found else f"{key} {write.unset}"
+    if write.key:
+        found = [line for line in lines if line.startswith(f"{write.key} ")]
+        return found[0] if found else f"{write.key} {write.unset}"
     if write.file == "memory.oom_control":
         return lines[0].split()[-1]
     return lines[0] if lines else ""

@@ -40,17 +40,17 @@ def memory(resources: Resources, base: str, read: Reader) -> list[Write]:
     """0 is "not set", as the peers have it. The kernel itself refuses a limit below what is
     used, so that checkBeforeUpdate asks for nothing more."""
     memory, at = resources.get("memory") or {}, f"{base}/memory"
-    if memory.get("limit") == UNLIMITED and not memory.get("swap"):
-        memory = {**memory, "swap": UNLIMITED}  # both, or the limit of both would stay
     found = []
     if "useHierarchy" in memory:
         use = memory["useHierarchy"]
         file, text = "memory.use_hierarchy", "1" if use else "0"
         found.append(Write(f"{at}/useHierarchy", "memory", file, text, optional=use))
     for name, file in _MEMORY:
-        limit = memory.get(name) or 0
+        limit, where = memory.get(name) or 0, f"{at}/{name}"
+        if name == "swap" and not limit and memory.get("limit") == UNLIMITED:
+            limit, where = UNLIMITED, f"{at}/limit"  # or the limit of both would stay
         if limit:
-            found.append(Write(f"{at}/{name}", "memory", file, limit, optional=limit < 0))
+            found.append(Write(where, "memory", file, limit, optional=limit < 0))
     if "swappiness" in memory:
         text = memory["swappiness"]
         found.append(Write(f"{at}/swappiness", "memory", "memory.swappiness", text))
@@ -102,7 +102,7 @@ def cpuset(resources: Resources, base: str, read: Reader) -> list[Write]:
 def block_io(resources: Resources, base: str, read: Reader) -> list[Write]:
     """The weights are CFQ's up to Linux 4.20, and BFQ's since then."""
     block_io, at = resources.get("blockIO") or {}, f"{base}/blockIO"
-    prefix = "blkio" if read("blkio.weight") else "blkio.bfq"
+    prefix, unset = ("blkio", "0") if read("blkio.weight") else ("blkio.bfq", "default")
     files = (("weight", f"{prefix}.weight"), ("leafWeight", "blkio.leaf_weight"))
     found = []
     for name, file in files:
@@ -114,7 +114,7 @@ def block_io(resources: Resources, base: str, read: Reader) -> list[Write]:
             if device.get(name):
                 here, text = f"{at}/weightDevice/{index}/{name}", f"{key} {device[name]}"
                 file += "_device"
-                found.append(Write(here, "blkio", file, text, key=key, unset="0"))
+                found.append(Write(here, "blkio", file, text, key=key, unset=unset))
     for kind, name in _THROTTLES:
         member, file = f"throttle{kind}Device", f"blkio.throttle.{name}_device"
         for index, device in enumerate(block_io.get(member) or []):

@@ -174,7 +174,8 @@ def block_io(resources: Resources, base: str, read: Reader) -> list[Write]:
     found = []
     weight = block_io.get("weight") or 0
     if weight:
-        found.append(Write(f"{at}/weight", "io", file, weight if bfq else io_weight(weight)))
+        text = weight if bfq else io_weight(weight)
+        found.append(Write(f"{at}/weight", "io", file, text, key="default", unset="100"))
     for index, device in enumerate(block_io.get("weightDevice") or []):
         here = f"{at}/weightDevice/{index}"
         _refuse(device.get("leafWeight"), f"{here}/leafWeight")
@@ -239,9 +240,11 @@ def rdma(resources: Resources, base: str, read: Reader) -> list[Write]:
             if member in limits:
                 words.append(f"{key}={limits[member]}")
         at = f"{base}/rdma{pointer(name)}"
-        unset = "hca_handle=max hca_object=max"
-        found.append(Write(at, "rdma", "rdma.max", " ".join(words), key=name, unset=unset))
+        found.append(Write(at, "rdma", "rdma.max", " ".join(words), key=name, unset=_NO_RDMA))
     return found
+
+
+_NO_RDMA = "hca_handle=max hca_object=max"
 
 
 def unified(resources: Resources, base: str, read: Reader) -> list[Write]:
@@ -250,9 +253,27 @@ def unified(resources: Resources, base: str, read: Reader) -> list[Write]:
     for key, text in (resources.get("unified") or {}).items():
         at = f"{base}/unified{pointer(key)}"
         for line in text.splitlines() or [""]:
-            word = line.split(" ")[0] if ":" in line.split(" ")[0] else ""
-            found.append(Write(at, key.partition(".")[0], key, line, key=word, unset="max"))
+            unset, word = _KEYED.get(key, ""), ""
+            if unset:
+                word = line.split(" ")[0]
+                if word == line:  # one number, for all devices
+                    word = "default"
+            found.append(Write(at, key.partition(".")[0], key, line, key=word, unset=unset))
     return found
+
+
+# The files with a line for each of something, and what stands there for the others.
+_KEYED = {
+    "io.max": _NO_THROTTLE,
+    "io.weight": "default",
+    "io.bfq.weight": "default",
+    "io.latency": "target=0",
+    "rdma.max": _NO_RDMA,
+    "misc.max": "max",
+    "dmem.max": "max",
+    "dmem.low": "0",
+    "dmem.min": "0",
+}
 
 
 # What linux.resources has: (controller, compiler). limits_v1.py has the same names.
