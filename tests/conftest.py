@@ -7,9 +7,11 @@ same is only reported.
 
 from __future__ import annotations
 
+import functools
 import os
 import platform
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -38,6 +40,10 @@ def holds(condition: str) -> bool:
     if name == "kernel-before":
         release = platform.release().split("-")[0].split(".")
         return [int(n) for n in release[:2]] < [int(n) for n in value.split(".")]
+    if name == "lacks-cgroup-file":
+        return os.geteuid() == 0 and not any(
+            file in _files_of_a_cgroup() for file in value.split(",")
+        )
     if name == "lacks":
         from ocirt.host.constants import CAPABILITIES
 
@@ -45,6 +51,38 @@ def holds(condition: str) -> bool:
             held = next(line for line in file if line.startswith("CapEff:")).split()[1]
         return not int(held, 16) >> CAPABILITIES[value] & 1
     raise ValueError(f"{LIST.name}: unknown condition {condition!r}")
+
+
+@functools.cache
+def _files_of_a_cgroup() -> frozenset[str]:
+    """The names of the files that a cgroup of ours has, in all hierarchies. Needs root."""
+    from ocirt.cgroup.layout import detect
+    from ocirt.cgroup.manager import plan_paths
+
+    name = f"ocirt-tests-{os.getpid()}"
+    manager = plan_paths(detect(), f"/{name}", name)
+    try:
+        manager.create()
+        return frozenset(file for folder in manager.folders.values() for file in os.listdir(folder))
+    finally:
+        manager.destroy()
+
+
+@pytest.fixture(scope="session")
+def files_of_a_cgroup() -> frozenset[str]:
+    """See above."""
+    return _files_of_a_cgroup()
+
+
+@pytest.fixture(scope="session")
+def needs() -> Callable[..., None]:
+    """Skips a test where a cgroup has none of these files."""
+
+    def check(*files: str) -> None:
+        if not any(file in _files_of_a_cgroup() for file in files):
+            pytest.skip(f"this host has no cgroup file {' or '.join(dict.fromkeys(files))}")
+
+    return check
 
 
 def read_list() -> list[tuple[str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ocirt import log
 from ocirt.cgroup import folder_of, limits_v1, limits_v2
 from ocirt.cgroup.limits import carry_out, read_file
 from ocirt.errors import OcirtError, pointer
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     from ocirt.cgroup.limits import Reader, Write
     from ocirt.cgroup.manager import Manager
 
+# What is written to it today's kernels throw away without an error.
+_DEAF = "memory.kmem.limit_in_bytes"
+
 
 def apply(manager: Manager, resources: dict[str, Any], base: str) -> None:
     """All limits but the rules for devices, or none of them.
@@ -20,7 +24,11 @@ def apply(manager: Manager, resources: dict[str, Any], base: str) -> None:
     ``resources``: as they passed the schema and the rules; ``base``: their JSON pointer. Raises
     OcirtError at the pointer of what the host can't do.
     """
-    carry_out(compile_writes(manager, resources, base))
+    writes = compile_writes(manager, resources, base)
+    carry_out(writes)
+    for write in writes:
+        if write.file == _DEAF and not write.optional and _is_unlimited(write):
+            log.warning(f"{write.at}: this kernel ignores it")
 
 
 def compile_writes(manager: Manager, resources: dict[str, Any], base: str) -> list[Write]:
@@ -55,10 +63,14 @@ def _unified(manager: Manager, resources: dict[str, Any], base: str) -> list[Wri
     for write in found:
         if not manager.pure and write.controller not in available:
             at = base + pointer("unified", write.file)
-            text = f"needs cgroup v2, but {write.controller} is a controller of version 1 here"
+            text = f"needs cgroup v2, which has no controller {write.controller} on this host"
             raise OcirtError(text, at=at)
         write.folder = manager.unified
     return found
+
+
+def _is_unlimited(write: Write) -> bool:
+    return int(read_file(f"{write.folder}/{write.file}") or 0) > 1 << 62
 
 
 def _reader(folder: str) -> Reader:

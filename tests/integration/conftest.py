@@ -16,7 +16,10 @@ from typing import Any
 
 import pytest
 
+from ocirt.cgroup.manager import from_state
+
 COMMAND = Path(sys.executable).parent / "ocirt"
+V2 = os.path.exists("/sys/fs/cgroup/cgroup.controllers")
 APPLETS = "sh ls cat id mount ps sleep echo hostname env stat tty pwd head grep true ip kill ulimit"
 
 
@@ -27,14 +30,16 @@ class Runtime:
         self.root = root
 
     def __call__(
-        self, *arguments: str, check: bool = False, **options: Any
+        self, *arguments: str, check: bool = False, input: str = "", **options: Any
     ) -> subprocess.CompletedProcess[str]:
         command = [str(COMMAND), "--root", str(self.root), *arguments]
         # Files, not pipes: a detached container keeps its stdout open.
-        with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
-            process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, **options
-            )
+        file = tempfile.TemporaryFile
+        with file("w+") as out, file("w+") as err, file("w+") as given:
+            given.write(input)
+            given.seek(0)
+            stdin = given if input else subprocess.DEVNULL
+            process = subprocess.Popen(command, stdin=stdin, stdout=out, stderr=err, **options)
             status = process.wait(60)
             out.seek(0)
             err.seek(0)
@@ -131,6 +136,55 @@ def make_bundle(
 @pytest.fixture
 def bundle(make_bundle: Callable[[], Bundle]) -> Bundle:
     return make_bundle()
+
+
+class Limited:
+    """A container that sleeps, with limits."""
+
+    def __init__(self, ocirt: Any, bundle: Any) -> None:
+        self.ocirt = ocirt
+        self.bundle = bundle
+        self.id = bundle.id
+        bundle.shell("exec sleep 1000")
+
+    def create(self, resources: dict[str, Any]) -> subprocess.CompletedProcess[str]:
+        self.bundle.document["linux"]["resources"] = resources
+        done = self.ocirt("create", "--bundle", self.bundle.write(), self.id)
+        assert isinstance(done, subprocess.CompletedProcess)
+        return done
+
+    def run(self, resources: dict[str, Any]) -> None:
+        created = self.create(resources)
+        assert created.returncode == 0, created.stderr
+        assert "warning" not in created.stderr
+        self.ocirt("start", self.id, check=True)
+
+    def update(self, resources: dict[str, Any]) -> subprocess.CompletedProcess[str]:
+        text = json.dumps(resources)
+        done = self.ocirt("update", "--resources", "-", self.id, input=text)
+        assert isinstance(done, subprocess.CompletedProcess)
+        return done
+
+    def folders(self) -> list[Path]:
+        saved = json.loads((self.ocirt.root / self.id / "state.json").read_text())["cgroup"]
+        return [Path(folder) for folder in from_state(saved).folders.values()]
+
+    def expect(self, v1: dict[str, str], v2: dict[str, str]) -> None:
+        """The files of one version; a hybrid host has some controllers of each."""
+        found = v1 if not V2 and any(self.read(file) for file in v1) else v2
+        assert {file: self.read(file) for file in found} == found
+
+    def read(self, file: str) -> str:
+        """The text of a file, whatever hierarchy it is in; "" if there is none."""
+        for folder in self.folders():
+            if (folder / file).exists():
+                return (folder / file).read_text().strip()
+        return ""
+
+
+@pytest.fixture
+def limited(ocirt: Runtime, bundle: Bundle) -> Limited:
+    return Limited(ocirt, bundle)
 
 
 def cgroups_of(id: str) -> list[str]:
