@@ -194,6 +194,8 @@ _ALL = (
                 "limit of kernel memory (cgroup v1; newer kernels refuse it)",
             ),
             Option("kernel-memory-tcp", "", "BYTES", "limit of TCP buffers (cgroup v1)"),
+            Option("l3-cache-schema", "", "LINE", "its share of the cache (Intel RDT): L3:0=f"),
+            Option("mem-bw-schema", "", "LINE", "its memory bandwidth (Intel RDT): MB:0=20"),
         ),
     ),
     Verb("pause", "stop every process of a container where it is", "ID"),

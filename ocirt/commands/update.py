@@ -38,7 +38,8 @@ _SIZE_MAX = 16 << 20
 def run(options: Options) -> int:
     """The pointers of its errors start at the resources."""
     resources, name = _resources(options)
-    update(Store(options.globals.root).open(options.id), resources, name)
+    rdt = _schemata(options)
+    update(Store(options.globals.root).open(options.id), resources, name, rdt)
     return 0
 
 
@@ -61,6 +62,15 @@ def _resources(options: Options) -> tuple[dict[str, Any], str]:
         text = f"{options.resources}: {(error.strerror or '').lower()}"
         raise OcirtError(text, errno=error.errno or 0) from None
     return load_resources(data, name), name
+
+
+def _schemata(options: Options) -> dict[str, str]:
+    """They are no resources: their flags count beside a file, too."""
+    l3_cache, bandwidth = options.l3_cache_schema, options.mem_bw_schema
+    if bandwidth and ("\n" in bandwidth or not bandwidth.startswith("MB:")):
+        raise UsageError("--mem-bw-schema: not a line that starts with MB:")
+    found = (("--l3-cache-schema", l3_cache), ("--mem-bw-schema", bandwidth))
+    return {flag: lines for flag, lines in found if lines}
 
 
 def _from_flags(options: Options) -> dict[str, Any]:

@@ -196,6 +196,14 @@ def _personality(document: dict[str, Any], base: str, report: Report) -> None:
         report.warn("/linux/personality/flags", "none are defined, ignored")
 
 
+def _intel_rdt(document: dict[str, Any], base: str, report: Report) -> None:
+    settings = linux_of(document).get("intelRdt")
+    if settings:
+        from ocirt.config import intel_rdt_rules
+
+        intel_rdt_rules.check(settings, "/linux/intelRdt", report)
+
+
 _MOUNT_NAMESPACE = (
     "linux/namespaces",
     "mounts",
@@ -216,5 +224,6 @@ RULES = (
     (("linux/maskedPaths", "linux/readonlyPaths"), _paths),
     (("linux/cgroupsPath",), _cgroups_path),
     ((), _resources),
+    (("linux/intelRdt",), _intel_rdt),
     (("linux/personality",), _personality),
 )

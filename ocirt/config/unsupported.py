@@ -17,7 +17,6 @@ _PLATFORMS = ("freebsd", "solaris", "vm", "windows", "zos")
 _LATER = "come with a later release of ocirt"
 _LINUX = {
     "gidMappings": f"user namespaces {_LATER}",
-    "intelRdt": f"Intel RDT's settings {_LATER}",
     "memoryPolicy": f"memory policies {_LATER}",
     "netDevices": f"network devices {_LATER}",
     "seccomp": f"seccomp filters {_LATER}",
@@ -39,8 +38,8 @@ def _platforms(document: dict[str, Any], base: str, report: Report) -> None:
 def _linux(document: dict[str, Any], base: str, report: Report) -> None:
     linux = linux_of(document)
     for key, text in _LINUX.items():
-        # An empty netDevices.eth0 asks for eth0, an empty intelRdt for a group of its own.
-        present = key in linux if key == "intelRdt" else key == "netDevices" and linux.get(key)
+        # An empty netDevices.eth0 asks for eth0.
+        present = key == "netDevices" and linux.get(key)
         if present or not _asks_for_nothing(linux.get(key)):
             report.wrong(f"/linux/{key}", text)
 

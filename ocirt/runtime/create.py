@@ -113,6 +113,7 @@ class _Create:
         "manager",
         "options",
         "plan",
+        "rdt",
         "session",
         "state",
     )
@@ -136,6 +137,11 @@ class _Create:
             log.warning(f"config.json#/linux/resources/devices: {text}")
         self.device_rules = normalise(listed)
         devices.check(self.manager, self.device_rules)
+        self.rdt: Any = None  # a Group of ocirt.cgroup.intel_rdt
+        if "intelRdt" in linux:
+            from ocirt.cgroup import intel_rdt
+
+            self.rdt = intel_rdt.plan(linux["intelRdt"], id)
         first_fd = 3 + options.preserve_fds
         self.plan = compile_create(
             Request(
@@ -226,7 +232,13 @@ class _Create:
                 os.close(cgroup)
         self._remember(session)
         self.manager.enter(session.pid)
+        if self.rdt:
+            self.rdt.apply(session.pid, self._save_rdt)
         return session
+
+    def _save_rdt(self, state: dict[str, Any]) -> None:
+        self.state.intel_rdt = state
+        self.container.write_state(self.state)
 
     def _remember(self, session: Session) -> None:
         self.state.pid = session.pid
@@ -301,6 +313,8 @@ class _Create:
         self._remember(session)
         self.state.created = now()
         self.state.owner = owner()
+        if self.rdt:
+            self.state.intel_rdt = self.rdt.state(created=True)
         self.container.write_state(self.state)
         verbs = compile_verbs(self.state, self.manager, self.document)
         if verbs:
@@ -327,7 +341,10 @@ class _Create:
 
     def _undo(self) -> None:
         """Nothing of a create that failed is left."""
-        for what in (self._undo_process, self.manager.destroy, self._undo_pid_file):
+        undo = [self._undo_process, self.manager.destroy, self._undo_pid_file]
+        if self.rdt:
+            undo.append(self.rdt.destroy)
+        for what in undo:
             try:
                 what()
             except (OSError, OcirtError) as error:

@@ -40,6 +40,10 @@ def delete(container: Container, force: bool) -> None:
     manager = from_state(state.cgroup)
     manager.kill()
     manager.destroy()
+    if state.intel_rdt:
+        from ocirt.cgroup import intel_rdt
+
+        intel_rdt.from_state(state.intel_rdt).destroy()
     container.remove()
     run_poststop(state, hooks)
 

@@ -7,6 +7,7 @@ import select
 import time
 
 from ocirt import log
+from ocirt.cgroup import intel_rdt_stats
 from ocirt.cgroup.manager import from_state
 from ocirt.cgroup.oom import open_notifier
 from ocirt.cgroup.stats import read_stats
@@ -39,7 +40,7 @@ def events(
         raise StateError(f"container not running: {container.id} is {now}")
     manager = from_state(state.cgroup)
     if stats_only:
-        yield _stats(container.id, manager)
+        yield _stats(state, manager)
         return
     try:
         pidfd = open_process(state)
@@ -52,7 +53,7 @@ def events(
                 yield {"type": "oom", "id": container.id}
                 continue
             try:
-                event = _stats(container.id, manager)
+                event = _stats(state, manager)
             except KernelError as error:
                 log.warning(str(error))
                 continue
@@ -63,12 +64,12 @@ def events(
             notifier.close()
 
 
-def _stats(id: str, manager: Manager) -> dict[str, Any]:
+def _stats(state: State, manager: Manager) -> dict[str, Any]:
     data = read_stats(manager)
-    data["intel_rdt"] = {}
+    data["intel_rdt"] = intel_rdt_stats.read_stats(state.intel_rdt)
     # runc reads the veth devices that it made itself, which no config.json can ask for.
     data["network_interfaces"] = None
-    return {"type": "stats", "id": id, "data": data}
+    return {"type": "stats", "id": state.id, "data": data}
 
 
 def _notifier(manager: Manager) -> Notifier | None:

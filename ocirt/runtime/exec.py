@@ -101,6 +101,8 @@ def execute(
     try:
         session = _start(plan, manager, state, options)
         try:
+            if state.intel_rdt:
+                _join_rdt(session.pid, state)
             fds = {pin.slot: pins[pin.kind] for pin in plan.pins}
             session.run(fds, {READY: lambda: _ready(session, state, process, options)})
             _hand_out(session, options)
@@ -134,6 +136,20 @@ def _start(plan: Plan, manager: Manager, state: State, options: Options) -> Sess
         session.kill()
         raise
     return session
+
+
+def _join_rdt(pid: int, state: State) -> None:
+    """A group that somebody has removed meanwhile is no error: the container's processes went to
+    the default one, which a new process is in."""
+    from ocirt import log
+    from ocirt.cgroup import intel_rdt
+
+    try:
+        intel_rdt.from_state(state.intel_rdt).join(pid)
+    except KernelError as error:
+        if error.errno != errno.ENOENT:
+            raise
+        log.warning(str(error))
 
 
 def _ready(session: Session, state: State, process: dict[str, Any], options: Options) -> None:

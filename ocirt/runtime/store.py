@@ -35,7 +35,8 @@ class State:
     /proc/PID/stat), so that a pid that was given again is not taken for it;
     ``creator``, ``creator_start``: the same of the ``ocirt create``;
     ``created``: RFC 3339; ``cgroup``: of ``ocirt.cgroup.manager``; ``devices``: of
-    ``ocirt.runtime.update``, {} while the rules are those of config.json.
+    ``ocirt.runtime.update``, {} while the rules are those of config.json; ``intel_rdt``: of
+    ``ocirt.cgroup.intel_rdt``, {} while there is nothing of it.
     """
 
     __slots__ = (
@@ -47,6 +48,7 @@ class State:
         "creator_start",
         "devices",
         "id",
+        "intel_rdt",
         "keyring",
         "oci_version",
         "owner",
@@ -70,6 +72,7 @@ class State:
         self.annotations: dict[str, str] = {}
         self.cgroup: dict[str, Any] = {}
         self.devices: dict[str, Any] = {}
+        self.intel_rdt: dict[str, Any] = {}
         self.keyring = True
         self.systemd_cgroup = False
 

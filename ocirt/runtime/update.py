@@ -5,7 +5,7 @@ from __future__ import annotations
 from ocirt.cgroup import devices
 from ocirt.cgroup.device_rules import normalise
 from ocirt.cgroup.manager import from_state
-from ocirt.errors import OcirtError, StateError
+from ocirt.errors import KernelError, OcirtError, StateError
 from ocirt.runtime.status import status
 
 TYPE_CHECKING = False
@@ -17,24 +17,55 @@ if TYPE_CHECKING:
     from ocirt.runtime.store import Container, State
 
 
-def update(container: Container, resources: dict[str, Any], name: str) -> None:
+def update(
+    container: Container, resources: dict[str, Any], name: str, rdt: dict[str, str] | None = None
+) -> None:
     """Sets what ``resources``, linux.resources in a document ``name``, say; all or nothing.
 
-    Raises OcirtError, with pointers that start at ``resources``.
+    ``rdt``: {flag of the command line: lines for the schemata of its resctrl group}. Raises
+    OcirtError, with pointers that start at ``resources``.
     """
     container.lock()
     state = container.read_state()
     now = status(container, state)
     if state is None or now not in ("created", "running", "paused"):
         raise StateError(f"container not running: {container.id} is {now}")
-    manager = from_state(state.cgroup)
     try:
-        if "devices" in resources:
-            _with_devices(container, state, manager, resources)
+        if rdt:
+            _with_rdt(container, state, resources, rdt)
         else:
-            manager.limit(resources, "")
+            _limit(container, state, resources)
     except OcirtError as error:
         error.document = name
+        raise
+
+
+def _limit(container: Container, state: State, resources: dict[str, Any]) -> None:
+    manager = from_state(state.cgroup)
+    if "devices" in resources:
+        _with_devices(container, state, manager, resources)
+    else:
+        manager.limit(resources, "")
+
+
+def _with_rdt(
+    container: Container, state: State, resources: dict[str, Any], rdt: dict[str, str]
+) -> None:
+    from ocirt.cgroup import intel_rdt
+
+    if not state.intel_rdt:  # as runc: its processes are in no group of their own
+        raise StateError("the container was created without linux.intelRdt")
+    group = intel_rdt.from_state(state.intel_rdt)
+    lines = [(flag, line) for flag, text in rdt.items() for line in text.split("\n") if line]
+    try:
+        group.check_resources(lines)
+        before = group.write(lines)
+    except OcirtError as error:
+        raise KernelError(f"{error.at}: {error.message}", errno=error.errno) from None
+    try:
+        _limit(container, state, resources)
+    except BaseException:
+        group.restore(before)
         raise
 
 

@@ -64,7 +64,8 @@ def compile_verbs(state: State, manager: Manager, document: dict[str, Any]) -> b
         programs.append(("state", [alive, frozen, _printed(state, "paused")]))
     if not hooks.get("startContainer") and not hooks.get("poststart"):
         programs.append(("start", [lock, alive, *thawed, created, ("WAKE", b"")]))
-    if not hooks.get("poststop") and manager.only_folders:
+    folders_alone = manager.only_folders and not state.intel_rdt.get("made")
+    if folders_alone and not hooks.get("poststop"):
         cgroups = [("RMDIR", folder.encode()) for folder in manager.folders.values()]
         programs.append(("delete", [lock, gone, *cgroups, ("CLEAR", b"")]))
     data = b"".join(
