@@ -47,6 +47,10 @@ SYSCTL = "/linux/sysctl"
 CONTROL = "its value has a control character"
 DEADLINE = {"policy": "SCHED_DEADLINE", "runtime": 2000, "deadline": 3000, "period": 4000}
 DEVICE: dict[str, Any] = {"path": "/dev/x", "type": "c", "major": 1, "minor": 1}
+RDT = "/linux/intelRdt"
+NO_FOLDER = 'must be the name of one folder, or "/" for the default class'
+KERNELS = "is a name of the kernel's own in a resctrl file system"
+NO_BANDWIDTH = r"does not match ^MB:[^\n]*$"
 MAPPING = [{"containerID": 0, "hostID": 1, "size": 1}]
 
 # (where to put what, the problem's pointer, its message)
@@ -358,6 +362,27 @@ ROWS: list[tuple[dict[str, Any], str, str]] = [
     ({"/linux/readonlyPaths": ["a"]}, "/linux/readonlyPaths/0", "must be an absolute path, not"),
     ({"/linux/cgroupsPath": "/a/../../b"}, "/linux/cgroupsPath", 'must not contain ".."'),
     ({"/linux/personality": {}}, "/linux/personality/domain", "is required"),
+    # ---- Intel RDT
+    ({RDT: {"closID": "."}}, f"{RDT}/closID", f"'.' {NO_FOLDER}"),
+    ({RDT: {"closID": ".."}}, f"{RDT}/closID", f"'..' {NO_FOLDER}"),
+    ({RDT: {"closID": "a/b"}}, f"{RDT}/closID", f"'a/b' {NO_FOLDER}"),
+    ({RDT: {"closID": "//"}}, f"{RDT}/closID", f"'//' {NO_FOLDER}"),
+    ({RDT: {"closID": "/a"}}, f"{RDT}/closID", f"'/a' {NO_FOLDER}"),
+    ({RDT: {"closID": "a\n"}}, f"{RDT}/closID", rf"'a\n' {NO_FOLDER}"),
+    ({RDT: {"closID": "info"}}, f"{RDT}/closID", f"info {KERNELS}"),
+    ({RDT: {"closID": "mon_groups"}}, f"{RDT}/closID", f"mon_groups {KERNELS}"),
+    ({RDT: {"closID": "é" * 128}}, f"{RDT}/closID", "must be at most 255 bytes long"),
+    ({RDT: {"closID": "a\0"}}, f"{RDT}/closID", "must not contain a NUL byte"),
+    ({RDT: {"closID": 1}}, f"{RDT}/closID", "must be a string, not an integer"),
+    ({RDT: {"memBwSchema": "L3:0=f"}}, f"{RDT}/memBwSchema", rf"'L3:0=f' {NO_BANDWIDTH}"),
+    ({RDT: {"memBwSchema": "MB:0=2\n"}}, f"{RDT}/memBwSchema", rf"'MB:0=2\n' {NO_BANDWIDTH}"),
+    ({RDT: {"schemata": ["L3:0=f", "L3:0=f\n"]}}, f"{RDT}/schemata/1", "must be one line"),
+    ({RDT: {"schemata": ["L3"]}}, f"{RDT}/schemata/0", "'L3' is no line of a schemata file"),
+    (
+        {RDT: {"enableMonitoring": 1}},
+        f"{RDT}/enableMonitoring",
+        "must be a boolean, not an integer",
+    ),
     # ---- what is not there yet
     ({"/windows": {"layerFolders": ["a"]}}, "/windows", "is for another platform than Linux"),
     ({"/vm": {"kernel": {"path": "/k"}}}, "/vm", "is for another platform than Linux"),
@@ -368,7 +393,6 @@ ROWS: list[tuple[dict[str, Any], str, str]] = [
         "/linux/seccomp",
         "seccomp filters" + LATER,
     ),
-    ({"/linux/intelRdt": {"closID": "a"}}, "/linux/intelRdt", "Intel RDT's settings" + LATER),
     (
         {"/linux/netDevices": {"eth0": {"name": "a"}}},
         "/linux/netDevices",
@@ -579,6 +603,10 @@ def test_hint(changes: dict[str, Any], hint: str) -> None:
         {"/linux/resources": {"cpu": {"cpus": "", "quota": -1, "burst": 3}, "blockIO": {}}},
         {"/linux/seccomp": None, "/linux/uidMappings": [], "/linux/netDevices": {}},
         {"/windows": None, "/freebsd": {}},
+        {RDT: {}},
+        {RDT: {"closID": "/", "l3CacheSchema": "", "schemata": [], "enableMonitoring": False}},
+        {RDT: {"closID": "guaranteed group", "schemata": ["L3:0=7f0;1=1f", "", "MB:0=20;1=70"]}},
+        {RDT: {"closID": "é" * 127, "l3CacheSchema": "L3:0=f", "memBwSchema": "MB:0=20"}},
         {"/linux/cgroupsPath": "machine.slice:libpod:abc..def"},
     ],
     ids=lambda changes: next(iter(changes)),
@@ -638,6 +666,18 @@ def test_accepted(changes: dict[str, Any]) -> None:
             {"/linux/personality": {"domain": "LINUX", "flags": ["X"]}},
             "/linux/personality/flags",
             "none are defined, ignored",
+            "",
+        ),
+        (
+            {RDT: {"l3CacheSchema": "L2:0=f"}},
+            f"{RDT}/l3CacheSchema",
+            "'L2:0=f' should start with L3:",
+            "",
+        ),
+        (
+            {RDT: {"l3CacheSchema": "L3:0=f\nL3:1=f"}},
+            f"{RDT}/l3CacheSchema",
+            "should be one line, each of several is written",
             "",
         ),
     ],

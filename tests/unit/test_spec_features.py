@@ -81,6 +81,8 @@ def test_features(capsys: pytest.CaptureFixture[str]) -> None:
     assert document["linux"]["capabilities"] == sorted(CAPABILITIES)
     assert document["linux"]["mountExtensions"]["idmap"]["enabled"] is False
     assert document["linux"]["seccomp"]["enabled"] is False
+    rdt = {"enabled": True, "schemata": True, "monitoring": True}
+    assert document["linux"]["intelRdt"] == rdt
 
 
 def config(**linux: object) -> bytes:
@@ -98,7 +100,7 @@ def test_features_says_what_is_refused() -> None:
     assert examine(config())[1] == []
     assert examine(config(seccomp={"defaultAction": "SCMP_ACT_ALLOW"}))[1]
     assert examine(config(netDevices={"eth0": {"name": "e0"}}))[1]
-    assert examine(config(intelRdt={"closID": "a"}))[1]
+    assert examine(config(intelRdt={"closID": "a", "enableMonitoring": True}))[1] == []
     for kind in features()["linux"]["namespaces"]:
         kinds = {"mount", "pid", kind}
         found = examine(config(namespaces=[{"type": each} for each in sorted(kinds)]))[1]

@@ -66,3 +66,11 @@ def test_too_much_to_compile() -> None:
     large = state()
     large.annotations = {"key": "x" * verbs.SIZE_MAX}
     assert verbs.compile_verbs(large, MANAGER, {}) == b""
+
+
+@pytest.mark.parametrize(("made", "has_program"), [([], True), (["/sys/fs/resctrl/c"], False)])
+def test_what_resctrl_has_is_removed_by_python(made: list[str], has_program: bool) -> None:
+    container = state()
+    container.intel_rdt = {"folder": "/sys/fs/resctrl/c", "made": made}
+    programs = decode(verbs.compile_verbs(container, MANAGER, {}))
+    assert ("delete" in programs) is has_program
