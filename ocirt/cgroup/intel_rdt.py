@@ -233,8 +233,9 @@ def lines_of(settings: dict[str, Any], base: str) -> Lines:
 
 def from_state(state: dict[str, Any]) -> Group:
     """The group that ``state`` was taken from."""
-    group = Group(state["root"], state["folder"], state["monitor"], state["shared"])
-    group.made = state["made"]
+    root, folder = state.get("root", ""), state.get("folder", "")
+    group = Group(root, folder, state.get("monitor", ""), state.get("shared", False))
+    group.made = state.get("made", [])
     return group
 
 
