@@ -1,7 +1,7 @@
 /* The command ``ocirt``. A verb that was compiled at create is done at once
  * (launcher_verbs.c); for any other it finds its package and interpreter, and executes
  *
- *     python3 -I -S -X utf8 -c BOOTSTRAP FOLDERS argv...
+ *     python3 -I -S -X utf8 -X helper=PID -c BOOTSTRAP FOLDERS argv...
  *
  * A binary and not a script with a #! line, so that the interpreter starts isolated and
  * without the site module, and pip has no line to rewrite. No environment variable is read:
@@ -24,7 +24,7 @@
 #include "launcher.h"
 
 /* ocirt needs Python 3.10; the newest is a guess, and a wrong one costs a microsecond. */
-enum { OLDEST_MINOR = 10, NEWEST_MINOR = 30, ARGUMENTS_BEFORE = 8 };
+enum { OLDEST_MINOR = 10, NEWEST_MINOR = 30, ARGUMENTS_BEFORE = 10 };
 
 #ifdef SOURCE_DIR
 #define MARK "" /* any folder for packages: it has cffi and jsonschema */
@@ -145,29 +145,32 @@ static void execute(const char *prefix, const char *version, char **arguments)
     }
 }
 
-/* What can be done without Python, or while it starts. */
-static void prepare(char **argv)
+/* What can be done without Python, or while it starts: the pid of a child that does so, or 0. */
+static pid_t prepare(char **argv)
 {
     struct command command;
 
     parse_command(argv, &command);
     if (!command.verb)
-        return;
+        return 0;
     int status = run_compiled(&command);
     if (status >= 0)
         exit(status);
     if (strcmp(command.verb, "create") == 0 || strcmp(command.verb, "run") == 0 ||
         strcmp(command.verb, "exec") == 0)
-        begin_grace_period();
+        return begin_grace_period();
+    return 0;
 }
 
 int main(int argc, char **argv)
 {
     char prefix[PATH_MAX], base[PATH_MAX], version[8];
     char **arguments = calloc(ARGUMENTS_BEFORE + (size_t)argc + 1, sizeof *arguments);
+    char helper[32];
     bool is_venv;
 
-    prepare(argv);
+    /* Python reaps it (ocirt/__main__.py): our caller may be its own children's subreaper. */
+    sprintf(helper, "helper=%d", (int)prepare(argv));
     if (!arguments)
         return fail("memory", strerror(errno));
     ssize_t size = readlink("/proc/self/exe", prefix, sizeof prefix - 1);
@@ -194,8 +197,8 @@ int main(int argc, char **argv)
     }
 
     int count = 1;
-    for (const char *const *option = (const char *const[]){"-I", "-S", "-X", "utf8", "-c", bootstrap,
-                                                           folders, NULL};
+    for (const char *const *option = (const char *const[]){"-I", "-S", "-X", "utf8", "-X", helper,
+                                                           "-c", bootstrap, folders, NULL};
          *option; option++)
         arguments[count++] = (char *)(size_t)*option;
     for (int i = 0; i <= argc; i++)

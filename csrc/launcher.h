@@ -3,6 +3,7 @@
 #define LAUNCHER_H
 
 #include <stdbool.h>
+#include <sys/types.h>
 
 /* A command line without surprises: known options, a verb, and what follows it. */
 struct command {
@@ -19,6 +20,6 @@ void parse_command(char **argv, struct command *command);
 int run_compiled(const struct command *command);
 
 /* Starts what the kernel waits for before it moves a process to a cgroup. */
-void begin_grace_period(void);
+pid_t begin_grace_period(void);
 
 #endif

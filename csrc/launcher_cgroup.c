@@ -12,7 +12,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "launcher.h"
@@ -64,19 +63,15 @@ static void move(void)
             break;
 }
 
-void begin_grace_period(void)
+pid_t begin_grace_period(void)
 {
     if (access("/sys/fs/cgroup/cgroup.controllers", F_OK) == 0)
-        return; /* version 2 alone */
-    /* Twice, so that it is nobody's child: neither ocirt nor its caller has to wait for it. */
+        return 0; /* version 2 alone */
     pid_t child = fork();
     if (child == 0) {
-        if (fork() == 0) {
-            close_range(0, ~0U, 0); /* our caller may wait for the end of our output */
-            move();
-        }
+        close_range(0, ~0U, 0); /* our caller may wait for the end of our output */
+        move();
         _exit(0);
     }
-    if (child > 0)
-        waitpid(child, NULL, 0);
+    return child > 0 ? child : 0;
 }

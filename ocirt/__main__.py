@@ -6,6 +6,7 @@ import os
 import sys
 
 from ocirt.cli import main
+from ocirt.host.helper import reap_helper
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ def run() -> NoReturn:
     that ocirt holds is a file descriptor.
     """
     status = main(sys.argv)
+    reap_helper()
     for stream in (sys.stdout, sys.stderr):
         try:
             if stream is not None:  # a caller may have closed 1 or 2

@@ -329,11 +329,13 @@ class _Create:
             write_pid_file(self.options.pid_file, session.pid)
 
     def _console(self, session: Session) -> None:
-        from ocirt.runtime.console import send_fd, set_size
+        from ocirt.runtime.console import copy_size, send_fd, set_size
 
         size = self.document["process"].get("consoleSize")
         if size:
             set_size(session.received[TAG_MASTER], size["width"], size["height"])
+        elif self.options.keep_console:
+            copy_size(0, session.received[TAG_MASTER])
         if not self.options.keep_console:
             master = session.received.pop(TAG_MASTER)
             send_fd(self.options.console_socket, master, "/dev/ptmx")

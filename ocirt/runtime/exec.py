@@ -67,7 +67,7 @@ def execute(
     """
     now = status(container, state)
     if now == "stopped":
-        raise StateError("cannot exec in a stopped container: container not running")
+        raise _stopped()
     if now == "paused" and not options.ignore_paused:
         hint = "--ignore-paused waits until it goes on"
         raise StateError("cannot exec in a paused container: container paused", hint=hint)
@@ -94,7 +94,7 @@ def execute(
     try:
         pidfd = open_process(state)
     except ProcessLookupError:
-        raise StateError("cannot exec in a stopped container: container not running") from None
+        raise _stopped() from None
     pins = {"pidfd": pidfd}
     if not namespaces.has("mount"):
         pins["folder"] = os.open(f"/proc/{state.pid}/root", os.O_PATH | os.O_CLOEXEC)
@@ -106,6 +106,11 @@ def execute(
             fds = {pin.slot: pins[pin.kind] for pin in plan.pins}
             session.run(fds, {READY: lambda: _ready(session, state, process, options)})
             _hand_out(session, options)
+        except KernelError as error:
+            session.kill()
+            if error.errno == errno.ESRCH and error.at == "/linux/namespaces":
+                raise _stopped() from None  # it is ending, and has left its namespaces
+            raise
         except BaseException:
             session.kill()
             raise
@@ -113,6 +118,10 @@ def execute(
         for fd in pins.values():
             os.close(fd)
     return session
+
+
+def _stopped() -> StateError:
+    return StateError("cannot exec in a stopped container: container not running")
 
 
 def _start(plan: Plan, manager: Manager, state: State, options: Options) -> Session:
@@ -158,11 +167,13 @@ def _ready(session: Session, state: State, process: dict[str, Any], options: Opt
     schedule.apply(session.pid, process, options.base, in_exec=True)
     add_home(environment_of(session.plan), process, f"/proc/{state.pid}/root")
     if process.get("terminal"):
-        from ocirt.runtime.console import send_fd, set_size
+        from ocirt.runtime.console import copy_size, send_fd, set_size
 
         size = process.get("consoleSize")
         if size:
             set_size(session.received[TAG_MASTER], size["width"], size["height"])
+        elif options.keep_console:
+            copy_size(0, session.received[TAG_MASTER])
         if options.console_socket:
             master = session.received.pop(TAG_MASTER)
             send_fd(options.console_socket, master, "/dev/ptmx")

@@ -9,6 +9,7 @@ import os
 import select
 
 from ocirt.host import kernel
+from ocirt.host.helper import reap_helper
 from ocirt.runtime.console import Raw, copy_size
 
 _CHUNK = 32 << 10
@@ -55,6 +56,7 @@ def wait(pid: int, pidfd: int, master: int, signals: Signals) -> int:
 
     ``master``: of its terminal, or -1; the caller's stdin and stdout are connected to it.
     """
+    reap_helper()
     poll = select.poll()
     poll.register(pidfd, select.POLLIN)
     poll.register(signals.fd, select.POLLIN)
