@@ -4,6 +4,7 @@ everything that is wrong with it."""
 from __future__ import annotations
 
 import os
+import stat
 
 from ocirt.errors import ConfigError, OcirtError
 from ocirt.json_text import loads
@@ -44,7 +45,12 @@ def read(bundle: str) -> bytes:
     """The bytes of a bundle's config.json. Raises OcirtError."""
     path = os.path.join(bundle, "config.json")
     try:
-        with open(path, "rb") as file:
+        # Not to wait for ever where it is a FIFO.
+        with open(
+            path, "rb", opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK)
+        ) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise OcirtError(f"{path}: not a regular file")
             data = file.read(_SIZE_MAX + 1)
     except OSError as error:
         hint = "ocirt spec makes one" if isinstance(error, FileNotFoundError) else ""

@@ -396,6 +396,15 @@ def test_no_bundle(ocirt: Any, tmp_path: Path) -> None:
     assert ocirt.ids() == []
 
 
+def test_config_that_is_no_file(ocirt: Any, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "config.json")
+    for verb in (("create", "x", "--bundle"), ("check",), ("plan",)):
+        done = ocirt(*verb, str(tmp_path))
+        assert done.returncode == 1
+        assert f"{tmp_path}/config.json: not a regular file" in done.stderr
+    assert ocirt.ids() == []
+
+
 def test_interpreter_that_is_missing_is_found_at_start(ocirt: Any, bundle: Any) -> None:
     script = bundle.path / "rootfs/bin/script"
     script.write_text("#!/no/such\n")
