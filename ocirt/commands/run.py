@@ -30,19 +30,22 @@ def run(options: Options) -> int:
         signals = Signals()  # from now on, so that none is lost
     created = create(Store(options.globals.root), options.id, wanted)
     try:
-        start(created.container, created.state)
+        proxy = start(created.container, created.state)
     except BaseException:
         delete(created.container, force=True)
         raise
+    session = created.session
     if signals is None:
+        if proxy:
+            log.flush()
+            proxy.wait(session.pid, session.pidfd)
         return 0
     from ocirt.runtime.foreground import wait
 
     log.flush()
-
-    session = created.session
+    master = session.received.get(TAG_MASTER, -1)
     try:
-        return wait(session.pid, session.pidfd, session.received.get(TAG_MASTER, -1), signals)
+        return wait(session.pid, session.pidfd, master, signals, proxy)
     finally:
         if not options.keep:
             _delete(created.container)

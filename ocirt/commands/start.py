@@ -18,5 +18,13 @@ def run(options: Options) -> int:
     state = container.read_state()
     if state is None:
         raise StateError("cannot start a container that is creating")
-    start(container, state)
+    proxy = start(container, state)
+    container.unlock()
+    if proxy:
+        from ocirt.runtime.kill import open_process
+
+        try:
+            proxy.wait(state.pid, open_process(state))
+        except ProcessLookupError:
+            pass  # it has ended already
     return 0

@@ -111,6 +111,7 @@ class _Create:
         "layout",
         "limited",
         "manager",
+        "notify",
         "options",
         "plan",
         "rdt",
@@ -127,7 +128,13 @@ class _Create:
         check_preserved(options.preserve_fds)
         self.layout: Layout = detect()
         linux = self.document.get("linux") or {}
-        if not Namespaces(linux).has("user"):
+        namespaces = Namespaces(linux)
+        self.notify = bool(os.environ.get("NOTIFY_SOCKET")) and namespaces.has("mount")
+        if self.notify:
+            from ocirt.runtime.notify import add_mount
+
+            add_mount(self.document, os.path.join(store.root, id))
+        if not namespaces.has("user"):
             capabilities.leave_out(self.document["process"], "/process")
         driver, annotations = options.cgroup_driver, options.systemd_annotations
         self.manager: Manager = plan(driver, self.layout, self.document, id, annotations)
@@ -193,6 +200,10 @@ class _Create:
             self.container.write_state(self.state)
             self.container.write(CONFIG, self.config.raw)
             self.manager.create()  # first: its folders may be bind sources
+            if self.notify:
+                from ocirt.runtime.notify import make_folder
+
+                make_folder(self.container)
             self._open_pins()
             session = self._start()
             session.run(
@@ -316,9 +327,10 @@ class _Create:
         if self.rdt:
             self.state.intel_rdt = self.rdt.state(created=True)
         self.container.write_state(self.state)
-        verbs = compile_verbs(self.state, self.manager, self.document)
-        if verbs:
-            self.container.write(VERBS, verbs)
+        if not self.notify:
+            verbs = compile_verbs(self.state, self.manager, self.document)
+            if verbs:
+                self.container.write(VERBS, verbs)
         if self.options.pidfd_socket:
             from ocirt.runtime.console import send_fd
 

@@ -12,6 +12,10 @@ from ocirt.host import kernel
 from ocirt.host.helper import reap_helper
 from ocirt.runtime.console import Raw, copy_size
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ocirt.runtime.notify import Proxy
+
 _CHUNK = 32 << 10
 _P_PIDFD = 3
 # SIGKILL and SIGSTOP can't be caught, SIGCHLD and SIGPIPE are about this process; a fault
@@ -51,15 +55,18 @@ class Signals:
             return b""
 
 
-def wait(pid: int, pidfd: int, master: int, signals: Signals) -> int:
+def wait(pid: int, pidfd: int, master: int, signals: Signals, proxy: Proxy | None = None) -> int:
     """The exit status of ``pid``, a child: 128+n where a signal ended it.
 
     ``master``: of its terminal, or -1; the caller's stdin and stdout are connected to it.
+    ``proxy``: of NOTIFY_SOCKET; the service's main process is this one.
     """
     reap_helper()
     poll = select.poll()
     poll.register(pidfd, select.POLLIN)
     poll.register(signals.fd, select.POLLIN)
+    if proxy:
+        poll.register(proxy.fd, select.POLLIN)
     terminal = Terminal(master, poll) if master >= 0 else None
     try:
         while True:
@@ -67,6 +74,8 @@ def wait(pid: int, pidfd: int, master: int, signals: Signals) -> int:
             if signals.fd in ready:
                 for number in signals.arrived():
                     _forward(number, pidfd, master)
+            if proxy and proxy.fd in ready:
+                proxy.forward(os.getpid())
             if terminal:
                 terminal.carry(ready)
             if pidfd in ready:

@@ -20,6 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from ocirt.runtime.notify import Proxy
     from ocirt.runtime.store import Container, State
 
 START, REPORT, FAILURE = "start", "report", "failure"
@@ -36,8 +37,9 @@ def make_fifos(container: Container) -> dict[str, int]:
     return found
 
 
-def start(container: Container, state: State) -> None:
-    """Starts a created container. Raises OcirtError; what is left is for delete."""
+def start(container: Container, state: State) -> Proxy | None:
+    """Starts a created container. Raises OcirtError; what is left is for delete. What it returns
+    has to hand on that the container is ready."""
     now = status(container, state)
     if now == "stopped":
         _raise_failure(container)
@@ -50,9 +52,15 @@ def start(container: Container, state: State) -> None:
         from ocirt.runtime.container_hooks import run_start_container
 
         run_start_container(container, state, document)
+    proxy = None
+    if os.environ.get("NOTIFY_SOCKET"):
+        from ocirt.runtime.notify import open_proxy
+
+        proxy = open_proxy(container)
     _wake(container, document)
     if hooks.get("poststart"):
         _poststart(container, state, hooks["poststart"])
+    return proxy
 
 
 def _raise_failure(container: Container) -> None:

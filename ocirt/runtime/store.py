@@ -192,10 +192,22 @@ class Container:
                 os.unlink(name, dir_fd=self.fd)
             except FileNotFoundError:
                 pass
+            except IsADirectoryError:
+                self._remove_folder(name)
         try:
             os.rmdir(self.folder)
         except FileNotFoundError:
             pass
+
+    def _remove_folder(self, name: str) -> None:
+        """One with files alone."""
+        fd = os.open(name, _FOLDER, dir_fd=self.fd)
+        try:
+            for file in os.listdir(fd):
+                os.unlink(file, dir_fd=fd)
+        finally:
+            os.close(fd)
+        os.rmdir(name, dir_fd=self.fd)
 
 
 class Store:

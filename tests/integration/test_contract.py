@@ -12,8 +12,10 @@ import signal
 import socket
 import struct
 import subprocess
+import tempfile
 import termios
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -284,6 +286,92 @@ def _has_root(pid: int) -> bool:
         return True
     except OSError:
         return False
+
+
+# ---- NOTIFY_SOCKET
+
+
+class Manager:
+    """A service manager's side; ``env``: of its service."""
+
+    def __init__(self) -> None:
+        self.folder = tempfile.TemporaryDirectory()  # a short path
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.settimeout(20)
+        path = f"{self.folder.name}/notify"
+        self.socket.bind(path)
+        self.env = {**os.environ, "NOTIFY_SOCKET": path}
+
+    def close(self) -> None:
+        self.socket.close()
+        self.folder.cleanup()
+
+    def hear(self) -> bytes:
+        message, fds, _flags, _address = socket.recv_fds(self.socket, 4096, 2)
+        for fd in fds:
+            os.close(fd)
+        return message
+
+
+@pytest.fixture
+def manager() -> Iterator[Manager]:
+    manager = Manager()
+    yield manager
+    manager.close()
+
+
+def tell(pid: int, message: bytes) -> None:
+    """As process ``pid`` would with sd_notify(3)."""
+    path = f"/proc/{pid}/root/run/notify/notify.sock"
+    wait_for(lambda: os.path.exists(path))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as client:
+        client.sendto(message, path)
+
+
+@pytest.mark.parametrize("verb", ["start", "run --detach", "run"])
+def test_notify_socket(
+    verb: str, ocirt: Any, bundle: Any, manager: Manager, leftovers: Any, tmp_path: Path
+) -> None:
+    (bundle.path / "rootfs/run").mkdir()
+    bundle.shell("exec sleep 60")
+    words = ["--bundle", bundle.write(), "--pid-file", str(tmp_path / "pid"), bundle.id]
+    command = [str(COMMAND), "--root", str(ocirt.root)]
+    if verb == "start":
+        ocirt("create", *words, check=True, env=manager.env)
+        words = [bundle.id]
+    process = subprocess.Popen([*command, *verb.split(), *words], env=manager.env)
+    wait_for((tmp_path / "pid").exists)
+    pid = int((tmp_path / "pid").read_text())
+    tell(pid, b"STATUS=nearly")
+    tell(pid, b"MAINPID=1\nREADY=1\n")
+    assert manager.hear() == b"READY=1\n"
+    main = process.pid if verb == "run" else pid
+    assert manager.hear() == b"MAINPID=%d\n" % main
+    assert process.poll() is None
+    assert manager.hear() == b"BARRIER=1"
+    assert ocirt.state(bundle.id)["status"] == "running"
+    environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    assert b"NOTIFY_SOCKET=/run/notify/notify.sock" in environment
+    if verb == "run":
+        ocirt("kill", bundle.id, "KILL", check=True)
+        assert process.wait(20) == 128 + 9
+    else:
+        assert process.wait(20) == 0
+    ocirt("delete", "--force", bundle.id, check=True)
+    assert leftovers(bundle) == []
+    assert ocirt.ids() == []
+
+
+def test_notify_socket_of_a_container_that_says_nothing(
+    ocirt: Any, bundle: Any, manager: Manager
+) -> None:
+    (bundle.path / "rootfs/run").mkdir()
+    bundle.shell("sleep 0.2").run(ocirt, "--detach")  # without
+    ocirt("delete", "--force", bundle.id, check=True)
+    words = ("run", "--detach", "--bundle", bundle.write(), bundle.id)
+    ocirt(*words, check=True, env=manager.env)
+    assert ocirt.state(bundle.id)["status"] == "stopped"
+    ocirt("delete", bundle.id, check=True)
 
 
 # ---- texts
