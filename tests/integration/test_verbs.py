@@ -135,7 +135,7 @@ def test_a_start_that_fails_is_worded_by_python(ocirt: Any, bundle: Any) -> None
         ocirt("delete", bundle.id, check=True)
     assert said[0] == said[1]
     assert "config.json#/process/args/0" in said[0]
-    assert "Exec format error" in said[0]
+    assert "exec format error" in said[0]
 
 
 def test_hooks_of_a_verb_are_left_to_python(
