@@ -109,6 +109,13 @@ class SkipCheck:
         self.collected: set[str] = set()
         self.problems: list[str] = []
 
+    def write_skipped(self) -> None:
+        """To the file of --list-skipped, one a line: a kernel that has more reads it as @FILE."""
+        file = self.config.option.list_skipped
+        if file is not None:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text("".join(f"{test}\n" for test in sorted(self.skipped)))
+
     def note(self, report: pytest.TestReport | pytest.CollectReport) -> None:
         if report.skipped and not hasattr(report, "wasxfail"):
             where = report.longrepr
@@ -130,6 +137,7 @@ class SkipCheck:
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        self.write_skipped()
         expected = read_list()
         here = [pattern for condition, pattern in expected if holds(condition)]
         for test, reason in sorted(self.skipped.items()):
@@ -148,6 +156,12 @@ class SkipCheck:
             terminalreporter.section(f"{LIST.name} and this session disagree")
             for problem in self.problems:
                 terminalreporter.line(problem)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--list-skipped", type=Path, metavar="FILE", help="write what was skipped to FILE"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:

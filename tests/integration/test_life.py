@@ -208,7 +208,8 @@ def test_console_socket(ocirt: Any, bundle: Any, tmp_path: Path) -> None:
         _name, fds, _flags, _address = socket.recv_fds(connection, 4096, 2)
     assert len(fds) == 1
     ocirt("start", bundle.id, check=True)
-    assert os.read(fds[0], 100) == b"on the terminal\r\n"
+    with open(fds[0], "rb", buffering=0) as master:
+        assert master.readline() == b"on the terminal\r\n"
 
 
 def test_parked_container_costs_little(ocirt: Any, bundle: Any) -> None:
