@@ -114,15 +114,18 @@ static bool do_gone(const struct operation *op)
     return to_process(op, &pid, &start) && look(pid, start) == DEAD;
 }
 
-static bool is_present(const struct work *work, const struct operation *op, bool *present)
+/* Only where somebody reads a FIFO can it be opened to write (fifo(7)). */
+static bool is_read(const struct work *work, const struct operation *op, bool *read)
 {
     char name[PATH_MAX];
-    struct stat status;
 
     if (!to_path(op, name))
         return false;
-    *present = fstatat(work->fd, name, &status, AT_SYMLINK_NOFOLLOW) == 0;
-    return *present || errno == ENOENT;
+    int fd = openat(work->fd, name, O_WRONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
+    *read = fd >= 0;
+    if (fd >= 0)
+        close(fd);
+    return *read || errno == ENOENT || errno == ENXIO;
 }
 
 static bool do_lock(const struct work *work)
@@ -172,11 +175,9 @@ static bool do_wake(const struct work *work)
     int report = openat(work->fd, "report", O_RDONLY | FLAGS);
     int wake = openat(work->fd, "start", O_WRONLY | FLAGS);
 
-    if (report < 0 || wake < 0 || fcntl(report, F_SETFL, 0) < 0 ||
-        unlinkat(work->fd, "start", 0) < 0)
+    if (report < 0 || wake < 0 || fcntl(report, F_SETFL, 0) < 0 || write(wake, "1", 1) != 1)
         return false;
-    if (write(wake, "1", 1) != 1)
-        return false;
+    unlinkat(work->fd, "start", 0);
     ssize_t size = read(report, data, sizeof data);
     if (size != 0) {
         if (size > 0)
@@ -230,17 +231,17 @@ static bool do_clear(const struct work *work)
 
 static bool execute(struct work *work, const struct operation *op)
 {
-    bool present = false;
+    bool waits = false;
 
     switch (op->code) {
     case VERBS_ALIVE:
         return do_alive(work, op);
     case VERBS_GONE:
         return do_gone(op);
-    case VERBS_PRESENT:
-        return is_present(work, op, &present) && present;
-    case VERBS_ABSENT:
-        return is_present(work, op, &present) && !present;
+    case VERBS_WAITS:
+        return is_read(work, op, &waits) && waits;
+    case VERBS_LEFT:
+        return is_read(work, op, &waits) && !waits;
     case VERBS_LOCK:
         return do_lock(work);
     case VERBS_PRINT:

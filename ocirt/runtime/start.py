@@ -1,7 +1,7 @@
 """create's last step and ``start``: two FIFOs in the state folder.
 
-start   the parked machine reads a byte from it, then becomes the program. It exists as long
-        as the container is created and not started.
+start   the parked machine reads a byte from it, then becomes the program. A container is
+        created, and not started, as long as the machine has it open.
 report  the machine writes here why it could not; its end, without a word, is success.
 
 A failure that the launcher was told (``ocirt.runtime.verbs``) is in the file FAILURE.
@@ -104,17 +104,25 @@ def _wake(container: Container, document: dict[str, Any]) -> None:
         text = "cannot start a container that has stopped"
         raise StateError(text, errno=error.errno or 0) from None
     os.set_blocking(report, True)
-    os.unlink(START, dir_fd=container.fd)
     try:
         os.write(wake, b"1")
     except OSError as error:
         raise KernelError(f"start: {error.strerror}", errno=error.errno or 0) from None
+    _unlink(container, START)
     data = os.read(report, 4096)
     os.close(report)
     os.close(wake)
-    os.unlink(REPORT, dir_fd=container.fd)
+    _unlink(container, REPORT)
     if data:
         raise exec_failure(data, document)
+
+
+def _unlink(container: Container, name: str) -> None:
+    """Of no use any more; delete removes what stays."""
+    try:
+        os.unlink(name, dir_fd=container.fd)
+    except OSError:
+        pass
 
 
 def exec_failure(data: bytes, document: dict[str, Any]) -> OcirtError:

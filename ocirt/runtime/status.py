@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
 from ocirt.cgroup.freezer import find
@@ -55,8 +56,17 @@ def status(container: Container, state: State | None) -> str:
     freezer = find(state.cgroup)
     if freezer and freezer.is_frozen():
         return "paused"
+    return "created" if _waits(container) else "running"
+
+
+def _waits(container: Container) -> bool:
+    """Does the machine wait for start? Then it reads the FIFO, and so it can be opened to write
+    (fifo(7)). That it is there says nothing: a start may have been cut short."""
+    flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
-        os.stat("start", dir_fd=container.fd, follow_symlinks=False)
-    except FileNotFoundError:
-        return "running"
-    return "created"
+        os.close(os.open("start", flags, dir_fd=container.fd))
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENXIO):
+            raise
+        return False
+    return True

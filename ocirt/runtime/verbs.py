@@ -25,15 +25,15 @@ if TYPE_CHECKING:
     from ocirt.runtime.store import State
 
 FILE = "verbs"
-MAGIC = 0xC940928A  # the CRC-32 of OPS: a file of an older ocirt is left to Python
+MAGIC = 0xEDF29D11  # the CRC-32 of OPS: a file of an older ocirt is left to Python
 SIZE_MAX = 1 << 16
 # What an operation does, and when it gives the program up.
 OPS = (
     "VERB",  # the program's verb
     "ALIVE",  # pid, start time: that process is gone, or a zombie
     "GONE",  # pid, start time: it is not
-    "PRESENT",  # a file of the state folder: is absent
-    "ABSENT",  # it is present
+    "WAITS",  # a FIFO of the state folder: no machine waits at it
+    "LEFT",  # one does
     "LOCK",  # the folder: another verb has it, or it was deleted
     "PRINT",  # a text
     "SIGNAL",  # sends the signal of the command line to the process of ALIVE
@@ -50,7 +50,7 @@ def compile_verbs(state: State, manager: Manager, document: dict[str, Any]) -> b
     process = state.pid.to_bytes(4, "little") + state.pid_start.to_bytes(8, "little")
     hooks = document.get("hooks") or {}
     alive, gone, lock = ("ALIVE", process), ("GONE", process), ("LOCK", b"")
-    created, running = ("PRESENT", b"start"), ("ABSENT", b"start")
+    created, running = ("WAITS", b"start"), ("LEFT", b"start")
     freezer = find(state.cgroup)
     thawed = [_holds(freezer.file, freezer.thawed)] if freezer else []
     programs = [

@@ -30,6 +30,7 @@ class Fakes:
     def __init__(self, root: Path) -> None:
         self.store = Store(str(root))
         self.running: list[subprocess.Popen[bytes]] = []
+        self.waiting: list[int] = []
 
     def process(self) -> subprocess.Popen[bytes]:
         self.running.append(subprocess.Popen(["sleep", "100"]))
@@ -48,6 +49,7 @@ class Fakes:
             state.created = CREATED
         if status == "created":
             os.mkfifo("start", dir_fd=container.fd)
+            self.waiting.append(os.open("start", os.O_RDWR, dir_fd=container.fd))
         if status == "stopped":
             self.end(running)
         container.write_state(state)
@@ -70,6 +72,8 @@ def fakes(tmp_path: Path) -> Iterator[Fakes]:
     yield made
     for running in made.running:
         made.end(running)
+    for fd in made.waiting:
+        os.close(fd)
 
 
 Call = Callable[..., tuple[int, str, str]]

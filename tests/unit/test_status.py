@@ -80,7 +80,11 @@ def test_created_and_running(container: Container, sleeper: subprocess.Popen[byt
     state = state_of(sleeper.pid)
     assert status(container, state) == "running"
     os.mkfifo("start", dir_fd=container.fd)
+    assert status(container, state) == "running"  # a start was killed before it had tidied up
+    reader = os.open("start", os.O_RDWR | os.O_NONBLOCK, dir_fd=container.fd)
     assert status(container, state) == "created"
+    os.close(reader)
+    assert status(container, state) == "running"
     sleeper.kill()
     sleeper.wait()
     assert status(container, state) == "stopped"

@@ -41,9 +41,9 @@ def test_programs_of_a_container_without_hooks() -> None:
     data = verbs.compile_verbs(state(), MANAGER, {})
     assert int.from_bytes(data[4:8], "little") == len(data)
     assert decode(data) == {
-        "state": [["ALIVE", "PRESENT", "PRINT"], ["ALIVE", "ABSENT", "PRINT"], ["GONE", "PRINT"]],
+        "state": [["ALIVE", "WAITS", "PRINT"], ["ALIVE", "LEFT", "PRINT"], ["GONE", "PRINT"]],
         "kill": [["ALIVE", "SIGNAL"]],
-        "start": [["LOCK", "ALIVE", "PRESENT", "WAKE"]],
+        "start": [["LOCK", "ALIVE", "WAITS", "WAKE"]],
         "delete": [["LOCK", "GONE", "RMDIR", "CLEAR"]],
     }
 
