@@ -1,0 +1,190 @@
+"""ocirt is killed at each of its steps: what is left can be seen, and ``delete --force`` removes it.
+
+OCIRT_FAULTS=all tries all steps, some thousands; else a sample of them.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ocirt.cgroup.layout import detect
+
+from . import faults
+
+
+@pytest.fixture(scope="session")
+def tracer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return faults.compile_tracer(tmp_path_factory.mktemp("faults"))
+
+
+@pytest.fixture
+def faulty(ocirt: Any, tracer: Path) -> faults.Faults:
+    return faults.Faults(tracer, ocirt.root)
+
+
+def resources() -> dict[str, Any]:
+    """A limit for each controller that this host has, of a few."""
+    found: dict[str, Any] = {"devices": [{"allow": False, "access": "rwm"}]}
+    layout = detect()
+    names = {name for h in layout.hierarchies for name in h.controllers}
+    if layout.pure_v2:
+        names.update(Path("/sys/fs/cgroup/cgroup.controllers").read_text().split())
+    limits = {
+        "memory": {"limit": 64 << 20},
+        "cpu": {"shares": 512, "quota": 50000, "period": 100000},
+        "pids": {"limit": 50},
+    }
+    found.update((name, limit) for name, limit in limits.items() if name in names)
+    return found
+
+
+UPDATE = ("update", "--pids-limit", "40", "--memory", "80m", "--cpu-quota", "60000")
+
+
+class Scenario:
+    """``verb``: its words, before ID; ``before``: the verbs that prepare it; ``change``: what else
+    the config has; ``flags``: of the verb, once there is a bundle."""
+
+    def __init__(
+        self,
+        verb: str,
+        before: str = "",
+        change: Callable[[dict[str, Any]], None] = lambda _document: None,
+        flags: Callable[[Any], list[str]] = lambda _bundle: [],
+        after: tuple[str, ...] = (),
+    ) -> None:
+        self.verb = verb.split()
+        self.before = before.split()
+        self.change = change
+        self.flags = flags
+        self.after = after
+
+    def prepare(self, faulty: faults.Faults, bundle: Any) -> None:
+        for verb in self.before:
+            flags = ["--bundle", str(bundle.path)] if verb == "create" else []
+            words = ["kill", bundle.id, "KILL"] if verb == "kill" else [verb, *flags, bundle.id]
+            done = faulty(*words)
+            assert done.status == 0, done.stderr
+
+    def words(self, bundle: Any) -> list[str]:
+        return [*self.verb, *self.flags(bundle), bundle.id, *self.after]
+
+
+def bundle_flags(bundle: Any) -> list[str]:
+    return ["--bundle", str(bundle.path), "--pid-file", str(bundle.path / "pid")]
+
+
+def pid_file(bundle: Any) -> list[str]:
+    return ["--detach", "--pid-file", str(bundle.path / "pid")]
+
+
+def with_hooks(document: dict[str, Any]) -> None:
+    document["hooks"] = {
+        kind: [{"path": "/bin/true"}]
+        for kind in ("createRuntime", "createContainer", "startContainer", "poststart", "poststop")
+    }
+
+
+def in_the_hosts_pid_namespace(document: dict[str, Any]) -> None:
+    """Nothing but the cgroup tells what belongs to it."""
+    linux = document["linux"]
+    linux["namespaces"] = [n for n in linux["namespaces"] if n["type"] != "pid"]
+    document["process"]["args"] = ["/bin/sh", "-c", "sleep 600 & sleep 601 & exec sleep 602"]
+
+
+def ends_at_once(document: dict[str, Any]) -> None:
+    document["process"]["args"] = ["/bin/true"]
+
+
+SCENARIOS = {
+    "create": Scenario("create", "", flags=bundle_flags),
+    "create-hooks": Scenario("create", "", with_hooks, bundle_flags),
+    "create-host-pid": Scenario("create", "", in_the_hosts_pid_namespace, bundle_flags),
+    "run": Scenario("run", "", ends_at_once, bundle_flags),
+    "run-detach": Scenario("run --detach", "", flags=bundle_flags),
+    "start": Scenario("start", "create"),
+    "start-hooks": Scenario("start", "create", with_hooks),
+    "kill": Scenario("kill", "create start", after=("KILL",)),
+    "kill-all": Scenario("kill --all", "create start", in_the_hosts_pid_namespace, after=("KILL",)),
+    "exec": Scenario("exec", "create start", flags=pid_file, after=("/bin/sleep", "60")),
+    "update": Scenario("update", "create start", flags=lambda bundle: update_flags(bundle)),
+    "pause": Scenario("pause", "create start"),
+    "resume": Scenario("resume", "create start pause"),
+    "delete": Scenario("delete", "create start kill"),
+    "delete-created": Scenario("delete", "create"),
+    "delete-hooks": Scenario("delete", "create", with_hooks),
+    "delete-force": Scenario("delete --force", "create start"),
+    "delete-host-pid": Scenario("delete --force", "create start", in_the_hosts_pid_namespace),
+    "delete-paused": Scenario("delete --force", "create start pause"),
+}
+
+
+def update_flags(bundle: Any) -> list[str]:
+    import json
+
+    new = dict(resources(), devices=[{"allow": True, "access": "rwm"}])
+    file = bundle.path.parent / "resources.json"
+    file.write_text(json.dumps(new))
+    return ["--resources", str(file)]
+
+
+@pytest.fixture(params=SCENARIOS)
+def scenario(request: pytest.FixtureRequest, bundle: Any) -> Scenario:
+    found = SCENARIOS[request.param]
+    document = bundle.document
+    document["process"]["args"] = ["/bin/sleep", "600"]
+    document["linux"]["resources"] = resources()
+    document["mounts"] += [
+        {"destination": "/etc", "type": "tmpfs", "source": "tmpfs", "options": ["tmpcopyup"]}
+    ]
+    found.change(document)
+    bundle.write()
+    return found
+
+
+def test_killed_at_a_step(
+    ocirt: Any, faulty: faults.Faults, bundle: Any, scenario: Scenario, request: Any
+) -> None:
+    """Before the step, and while it is at work: both are all that a step can be cut to."""
+    name = request.node.callspec.id
+    words = scenario.words(bundle)
+    scenario.prepare(faulty, bundle)
+    whole = faulty(*words)
+    assert whole.status in (0, 137), whole.stderr
+    ocirt("delete", "--force", bundle.id, check=True)
+    assert faults.leftovers(bundle, faulty) == []
+    chance = random.Random(f"{faults.SEED} {name}")
+    seen: dict[str, int] = {}
+    tried = 0
+    for step in faults.choose(whole.count, name):
+        for delay in (0, chance.randrange(1, 3000)):
+            scenario.prepare(faulty, bundle)
+            outcome = faulty.kill(step, *words, delay=delay)
+            where = f"{name}: killed at step {step} of {whole.count}, {delay} us: {outcome.step}"
+            status = faults.check_said(ocirt, bundle.id)
+            seen[status] = seen.get(status, 0) + 1
+            check_pid_file(bundle, where)
+            done = ocirt("delete", "--force", bundle.id)
+            assert (done.returncode, done.stderr) == (0, ""), where
+            assert faults.leftovers(bundle, faulty) == [], where
+            tried += outcome.hit
+    print(f"{name}: {whole.count} steps, {tried} kills, {seen}")
+    ocirt("create", "--bundle", str(bundle.path), bundle.id, check=True)
+
+
+def check_pid_file(bundle: Any, where: str) -> None:
+    """Whole, or not there. What it is before its rename may be left: nobody but the caller of
+    create knows this place."""
+    for file in bundle.path.glob(".pid.*"):
+        file.unlink()
+    file = bundle.path / "pid"
+    if file.exists():
+        assert file.read_text().isdigit(), where
+        file.unlink()
