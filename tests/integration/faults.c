@@ -6,11 +6,11 @@
  *
  * A step is a system call of the command's own process that is more than a look (looks below): it
  * changes something, waits for something, or makes a descriptor. Its children are neither counted
- * nor killed. STEP 0 counts and lets it be.
+ * nor killed. STEP 0 lets it be.
  *
- * To the descriptor REPORT goes a line: "hit" or "ended"; the number of steps counted; the
- * command's exit status, 137 where it was killed; the name or number of that step, or of the last
- * one, and the text that it is about. Then this process stays, as the parent of whatever the
+ * To the descriptor REPORT goes a line for each step, at STEP 0 for all: its name or number, and the
+ * text that it is about. Another line follows when the command has ended: "hit" or "ended", and its
+ * exit status, 137 where it was killed. Then this process stays, as the parent of whatever the
  * command has left behind, until that has ended.
  */
 #define _GNU_SOURCE
@@ -155,11 +155,10 @@ static bool is_look(pid_t pid, long number)
 }
 
 /* "openat /x/y": what a step is, in a line. */
-static void describe(pid_t pid, long number, char *line, size_t size)
+static void describe(pid_t pid, long number, int report)
 {
     char text[80] = "";
 
-    snprintf(line, size, "%ld", number);
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         if (number != names[i].number)
             continue;
@@ -172,9 +171,13 @@ static void describe(pid_t pid, long number, char *line, size_t size)
         if (number == SYS_write && argument(pid, 2) < (long)sizeof text)
             text[argument(pid, 2)] = 0;
         text[strcspn(text, "\n")] = 0;
-        snprintf(line, size, "%s %s", names[i].name, text);
+        for (char *c = text; *c; c++)
+            if (*c < ' ' || *c > '~')
+                *c = '?';
+        dprintf(report, "%s %s\n", names[i].name, text);
         return;
     }
+    dprintf(report, "%ld \n", number);
 }
 
 static void fail(const char *what)
@@ -203,22 +206,23 @@ static bool resume(pid_t pid, int *status)
 /* What became of the command, and how. */
 struct outcome {
     bool hit;
-    long count;
     int status;
-    char step[128];
 };
 
-static void trace(pid_t pid, long step, bool is_kill, long value, struct outcome *outcome)
+static void trace(pid_t pid, long step, bool is_kill, long value, int report,
+                  struct outcome *outcome)
 {
+    long count = 0;
+    bool begun = false; /* with the execve that makes it the command */
+
     while (resume(pid, &outcome->status)) {
         long number = number_of(pid);
         bool failing = false;
-        if (!is_look(pid, number)) {
-            outcome->count++;
-            if (!outcome->hit)
-                describe(pid, number, outcome->step, sizeof outcome->step);
-            failing = outcome->count == step;
+        if (begun && !is_look(pid, number)) {
+            failing = ++count == step;
             outcome->hit |= failing;
+            if (failing || step == 0)
+                describe(pid, number, report);
         }
         if (failing && is_kill) {
             if (value > 0) {
@@ -234,6 +238,7 @@ static void trace(pid_t pid, long step, bool is_kill, long value, struct outcome
             skip_call(pid);
         if (!resume(pid, &outcome->status))
             return;
+        begun |= number == SYS_execve;
         if (failing)
             set_result(pid, -value);
     }
@@ -259,11 +264,11 @@ int main(int argc, char **argv)
         ptrace(PTRACE_SETOPTIONS, pid, NULL,
                PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEEXEC | PTRACE_O_EXITKILL) < 0)
         fail("ptrace");
-    trace(pid, atol(argv[2]), strcmp(argv[3], "kill") == 0, atol(argv[4]), &outcome);
+    trace(pid, atol(argv[2]), strcmp(argv[3], "kill") == 0, atol(argv[4]), report,
+          &outcome);
     int status = WIFSIGNALED(outcome.status) ? 128 + WTERMSIG(outcome.status)
                                              : WEXITSTATUS(outcome.status);
-    dprintf(report, "%s %ld %d %s\n", outcome.hit ? "hit" : "ended", outcome.count, status,
-            outcome.step);
+    dprintf(report, "%s %d\n", outcome.hit ? "hit" : "ended", status);
     close(report);
     while (wait(NULL) > 0 || errno == EINTR)
         ;

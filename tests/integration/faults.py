@@ -35,13 +35,13 @@ def compile_tracer(folder: Path) -> Path:
 
 
 class Outcome:
-    """Of one call. ``hit``: the step was reached, else the command ended before it; ``count``:
-    its number, or that of all steps; ``step``: what it is, for people."""
+    """Of one call. ``steps``: what each was, the one with the fault or all; ``hit``: it was
+    reached, else the command ended before it; ``status``: 137 if it was killed."""
 
     def __init__(self, report: str, stdout: str, stderr: str) -> None:
-        word, count, status, self.step = report.strip("\n").split(" ", 3)
+        *self.steps, last = report.splitlines()
+        word, status = last.split()
         self.hit = word == "hit"
-        self.count = int(count)
         self.status = int(status)
         self.stdout = stdout
         self.stderr = stderr

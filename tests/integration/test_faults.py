@@ -1,14 +1,16 @@
-"""ocirt is killed at each of its steps: what is left can be seen, and ``delete --force`` removes it.
+"""ocirt is killed at each of its steps, or the kernel refuses the step.
 
-OCIRT_FAULTS=all tries all steps, some thousands; else a sample of them.
+What a kill leaves can be seen, and ``delete --force`` removes it. An error is said in one line, and
+a create that failed leaves nothing. OCIRT_FAULTS=all tries all steps, some thousands; else a sample.
 """
 
 from __future__ import annotations
 
+import errno
+import json
 import os
 import random
-import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -127,8 +129,6 @@ SCENARIOS = {
 
 
 def update_flags(bundle: Any) -> list[str]:
-    import json
-
     new = dict(resources(), devices=[{"allow": True, "access": "rwm"}])
     file = bundle.path.parent / "resources.json"
     file.write_text(json.dumps(new))
@@ -163,11 +163,11 @@ def test_killed_at_a_step(
     chance = random.Random(f"{faults.SEED} {name}")
     seen: dict[str, int] = {}
     tried = 0
-    for step in faults.choose(whole.count, name):
+    for step in faults.choose(len(whole.steps), name):
         for delay in (0, chance.randrange(1, 3000)):
             scenario.prepare(faulty, bundle)
             outcome = faulty.kill(step, *words, delay=delay)
-            where = f"{name}: killed at step {step} of {whole.count}, {delay} us: {outcome.step}"
+            where = f"{name}: killed at step {step} of {len(whole.steps)}, {delay} us: {outcome.steps}"
             status = faults.check_said(ocirt, bundle.id)
             seen[status] = seen.get(status, 0) + 1
             check_pid_file(bundle, where)
@@ -175,8 +175,70 @@ def test_killed_at_a_step(
             assert (done.returncode, done.stderr) == (0, ""), where
             assert faults.leftovers(bundle, faulty) == [], where
             tried += outcome.hit
-    print(f"{name}: {whole.count} steps, {tried} kills, {seen}")
+    print(f"{name}: {len(whole.steps)} steps, {tried} kills, {seen}")
     ocirt("create", "--bundle", str(bundle.path), bundle.id, check=True)
+
+
+# What the kernel may answer, and what it is likely to.
+ERRORS = {
+    "write": (errno.ENOSPC, errno.EIO, errno.EINTR),
+    "openat": (errno.EMFILE, errno.ENOSPC, errno.EACCES, errno.EINTR),
+    "open": (errno.EMFILE, errno.ENOSPC, errno.EACCES),
+    "mkdir": (errno.ENOSPC, errno.EACCES),
+    "clone3": (errno.EAGAIN, errno.ENOMEM),
+    "memfd_create": (errno.EMFILE, errno.ENOMEM),
+    "socketpair": (errno.EMFILE, errno.ENFILE),
+    "sendmsg": (errno.ENOBUFS, errno.EINTR, errno.ETOOMANYREFS),
+    "recvmsg": (errno.EMFILE, errno.EINTR, errno.ENOMEM),
+    "poll": (errno.EINTR, errno.ENOMEM),
+    "rmdir": (errno.EBUSY, errno.EIO),
+    "flock": (errno.EINTR, errno.ENOLCK),
+}
+OTHERS = (errno.EIO, errno.ENOMEM, errno.EPERM)
+
+
+def test_refused_at_a_step(
+    ocirt: Any, faulty: faults.Faults, bundle: Any, scenario: Scenario, request: Any
+) -> None:
+    """Every errno that is likely there in turn; those that do no harm are no failure."""
+    name = request.node.callspec.id
+    words = scenario.words(bundle)
+    scenario.prepare(faulty, bundle)
+    whole = faulty(*words)
+    ocirt("delete", "--force", bundle.id, check=True)
+    chance = random.Random(f"{faults.SEED} {name}")
+    problems: list[str] = []
+    refused = 0
+    for step in faults.choose(len(whole.steps) - 1, name):  # the last one is the end of the process
+        scenario.prepare(faulty, bundle)
+        number = chance.choice(ERRORS.get(whole.steps[step - 1].split(" ")[0], OTHERS))
+        outcome = faulty.fail(step, number, *words)
+        where = f"{name}: {errno.errorcode[number]} at step {step}: {outcome.steps}"
+        problems += [f"{where}: {text}" for text in problems_of(outcome)]
+        check_pid_file(bundle, where)
+        if outcome.status and name.startswith(("create", "run")):
+            problems += [f"{where}: {text}" for text in faults.leftovers(bundle, faulty)]
+        done = ocirt("delete", "--force", bundle.id)
+        assert (done.returncode, done.stderr) == (0, ""), where
+        assert faults.leftovers(bundle, faulty) == [], where
+        refused += outcome.status != 0
+    print(f"{name}: {len(whole.steps)} steps, {refused} refused")
+    assert problems == []
+
+
+def problems_of(outcome: faults.Outcome) -> Iterator[str]:
+    """With what is said: it should be one line, beside warnings and hints."""
+    said = [
+        line
+        for line in outcome.stderr.splitlines()
+        if not line.startswith(("ocirt: warning: ", "ocirt:   hint: "))
+    ]
+    if outcome.status not in (0, 1, 255):
+        yield f"exit status {outcome.status}"
+    if len(said) != (outcome.status != 0) or not all(line.startswith("ocirt: ") for line in said):
+        yield f"exit status {outcome.status}, said {said}"
+    if "internal error" in outcome.stderr:
+        yield f"said {said}"
 
 
 def check_pid_file(bundle: Any, where: str) -> None:

@@ -118,10 +118,12 @@ def container(scene: Scene) -> Iterator[str]:
     state.pid, state.pid_start = running.pid, process(running.pid)[1]
     state.created = "2026-01-01T00:00:00Z"
     os.mkfifo("start", dir_fd=made.fd)
+    waiting = os.open("start", os.O_RDWR, dir_fd=made.fd)
     made.write("config.json", b"{}")
     made.write_state(state)
     made.close()
     yield "c"
+    os.close(waiting)
     running.kill()
     running.wait()
 
