@@ -215,3 +215,18 @@ def leftovers() -> Callable[[Bundle], list[str]]:
         return found
 
     return find
+
+
+@pytest.fixture(scope="session")
+def tracer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from .faults import compile_tracer
+
+    return compile_tracer(tmp_path_factory.mktemp("faults"))
+
+
+@pytest.fixture
+def faulty(ocirt: Runtime, tracer: Path) -> Any:
+    """``faults.Faults``: calls whose steps are counted, and can be made to fail."""
+    from .faults import Faults
+
+    return Faults(tracer, ocirt.root)

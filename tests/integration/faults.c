@@ -106,7 +106,7 @@ static const int looks[] = {
     SYS_rt_sigprocmask, SYS_rt_sigreturn, SYS_getpid, SYS_getppid, SYS_gettid, SYS_getuid,
     SYS_geteuid, SYS_getgid, SYS_getegid, SYS_set_tid_address, SYS_set_robust_list, SYS_rseq,
     SYS_prlimit64, SYS_getrandom, SYS_sysinfo, SYS_uname, SYS_getcwd, SYS_readlinkat, SYS_faccessat,
-    SYS_faccessat2, SYS_getdents64, SYS_fcntl, SYS_futex, SYS_clock_gettime, SYS_clock_nanosleep,
+    SYS_faccessat2, SYS_getdents64, SYS_fcntl, SYS_futex, SYS_clock_gettime,
     SYS_sched_getaffinity, SYS_statfs, SYS_fstatfs, SYS_capget, SYS_getpriority, SYS_membarrier,
 #if defined(__x86_64__)
     SYS_stat, SYS_lstat, SYS_readlink, SYS_access, SYS_getdents, SYS_arch_prctl,
@@ -130,6 +130,7 @@ static const struct {
     {SYS_chdir, 0, "chdir"}, {SYS_fchmod, -1, "fchmod"}, {SYS_pipe2, -1, "pipe2"},
     {SYS_dup, -1, "dup"}, {SYS_dup3, -1, "dup3"}, {SYS_ppoll, -1, "ppoll"},
     {SYS_exit_group, -1, "exit_group"}, {SYS_prctl, -1, "prctl"},
+    {SYS_clock_nanosleep, -1, "clock_nanosleep"},
 #if defined(__x86_64__)
     {SYS_open, 0, "open"}, {SYS_mkdir, 0, "mkdir"}, {SYS_rmdir, 0, "rmdir"},
     {SYS_unlink, 0, "unlink"}, {SYS_rename, 0, "rename"}, {SYS_mknod, 0, "mknod"},

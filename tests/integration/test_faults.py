@@ -21,16 +21,6 @@ from ocirt.cgroup.layout import detect
 from . import faults
 
 
-@pytest.fixture(scope="session")
-def tracer(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return faults.compile_tracer(tmp_path_factory.mktemp("faults"))
-
-
-@pytest.fixture
-def faulty(ocirt: Any, tracer: Path) -> faults.Faults:
-    return faults.Faults(tracer, ocirt.root)
-
-
 def resources() -> dict[str, Any]:
     """A limit for each controller that this host has, of a few."""
     found: dict[str, Any] = {"devices": [{"allow": False, "access": "rwm"}]}
