@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -389,3 +391,54 @@ def test_killed_create(
         assert ocirt.ids() == []
         assert eventually(lambda: leftovers(sleeper) == []), moment
         assert eventually(lambda: gone(sleeper)), moment
+
+
+# ---- a user's manager
+
+OF_A_USER = """
+import os, subprocess
+from ocirt.cgroup.layout import detect
+from ocirt.cgroup.systemd import plan_unit, restore
+
+first, second = (subprocess.Popen(["sleep", "1000"]) for _ in "12")
+try:
+    manager = plan_unit(detect(), {"linux": {}}, "user-test", True)
+    manager.create()
+    manager.enter(first.pid)
+    manager.limit({"pids": {"limit": 7}, "memory": {"limit": 1 << 26}}, "/linux/resources")
+    later = restore(manager.state())
+    later.join(second.pid)
+    for process in first, second:
+        print(open(f"/proc/{process.pid}/cgroup").read(), end="")
+    print(later.processes() == sorted([first.pid, second.pid]))
+    for name in "pids.max", "memory.max":
+        print(open(f"{manager.unified}/{name}").read(), end="")
+finally:
+    for process in first, second:
+        process.kill()
+        process.wait()
+later.destroy()
+print(os.path.exists(manager.unified))
+"""
+
+
+def test_manager_of_a_user() -> None:
+    """Containers of users come with user namespaces; their cgroups are ready."""
+    user = pwd.getpwnam("tester").pw_uid
+    systemctl("start", f"user@{user}.service")
+    words = ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", "env", "-i"]
+    words += [f"XDG_RUNTIME_DIR=/run/user/{user}", f"PATH={os.environ['PATH']}"]
+    try:
+        done = subprocess.run(
+            [*words, sys.executable, "-c", OF_A_USER],
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+    finally:
+        systemctl("stop", f"user@{user}.service")
+    assert done.returncode == 0, done.stderr
+    cgroup = (
+        f"0::/user.slice/user-{user}.slice/user@{user}.service/user.slice/ocirt-user-test.scope"
+    )
+    assert done.stdout.splitlines() == [cgroup, cgroup, "True", "7", "67108864", "False"]
