@@ -82,11 +82,13 @@ class SystemdManager(Manager):
 
     def enter(self, pid: int) -> None:
         from ocirt.cgroup.systemd_bus import UNIT_EXISTS
-        from ocirt.cgroup.systemd_properties import oom_policy
+        from ocirt.cgroup.systemd_properties import EVERY_DEVICE, oom_policy
 
         bus = self.bus()
         properties = [(_AT, p) for p in start_properties(self.unit, [pid], self.pure)]
-        if self.oom_group and self.pure and not self.unit.is_slice:
+        if not self.pure:
+            properties += [(_AT, p) for p in EVERY_DEVICE]
+        elif self.oom_group and not self.unit.is_slice:
             properties += [(_OOM_GROUP, p) for p in oom_policy(self.oom_group, bus.version)]
         properties += self.extra
         self._ours = True

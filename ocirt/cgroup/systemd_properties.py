@@ -24,6 +24,11 @@ if TYPE_CHECKING:
     Version = Callable[[], int]
 
 INFINITY = (1 << 64) - 1
+# On v1 a unit that is not limited gets no cgroup of the devices controller: systemd takes it away.
+EVERY_DEVICE: tuple[Property, ...] = (
+    ("DevicePolicy", "s", "auto"),
+    ("DeviceAllow", "a(ss)", [("char-*", "rwm"), ("block-*", "rwm")]),
+)
 
 _LIMITS = {
     "memory.max": "MemoryMax",
@@ -121,7 +126,9 @@ def of_rules(rules: Rules, v2: bool) -> list[Property]:
     entries = None if rules.default_allow else _entries(rules)
     if entries is not None:
         return [*found, ("DevicePolicy", "s", "strict"), ("DeviceAllow", "a(ss)", entries)]
-    return [*found, ("DevicePolicy", "s", "auto" if v2 or rules.allow_all else "strict")]
+    if v2:
+        return [*found, ("DevicePolicy", "s", "auto")]
+    return [*found, *EVERY_DEVICE] if rules.allow_all else [*found, ("DevicePolicy", "s", "strict")]
 
 
 def _entries(rules: Rules) -> list[tuple[str, str]] | None:

@@ -15,6 +15,7 @@ from ocirt.cgroup.limits import Write
 from ocirt.cgroup.systemd_annotations import annotated, parse_variant
 from ocirt.cgroup.systemd_bus import escape
 from ocirt.cgroup.systemd_properties import (
+    EVERY_DEVICE,
     INFINITY,
     of_file,
     of_rules,
@@ -340,16 +341,16 @@ def test_devices(rules: list[Any], entries: list[str]) -> None:
 @pytest.mark.parametrize(
     "rules, v1",
     [
-        ([ALL], AUTO),
-        ([DENY, ALL, rule(True, "c", 1, 3, "r")], AUTO),
-        ([ALL, rule(False, "c", 7, 3, "rwm")], STRICT),  # all but one
-        ([rule(True, "c", 7, None, "r"), rule(False, "c", 7, 3, "r")], STRICT),  # a hole
-        ([rule(True, "c", None, 3, "r")], STRICT),  # no name for *:3
+        ([ALL], EVERY_DEVICE),
+        ([DENY, ALL, rule(True, "c", 1, 3, "r")], EVERY_DEVICE),
+        ([ALL, rule(False, "c", 7, 3, "rwm")], (STRICT,)),  # all but one
+        ([rule(True, "c", 7, None, "r"), rule(False, "c", 7, 3, "r")], (STRICT,)),  # a hole
+        ([rule(True, "c", None, 3, "r")], (STRICT,)),  # no name for *:3
     ],
 )
 def test_devices_that_are_no_list(rules: list[Any], v1: Any) -> None:
     assert of_rules(normalise(rules), True) == [CLEAR, AUTO]
-    assert of_rules(normalise(rules), False) == [CLEAR, v1]
+    assert of_rules(normalise(rules), False) == [CLEAR, *v1]
 
 
 # ---- the start
