@@ -148,7 +148,7 @@ UPDATES: list[tuple[dict[str, Any], str, str, str, str]] = [
         {"cpu": {"quota": 10000, "period": 50000}},
         *("cpu.max", "10000 50000", "CPUQuotaPeriodUSec", "50ms"),
     ),
-    ({"unified": {"cpu.max": "1234"}}, "cpu.max", "2000 50000", "CPUQuotaPerSecUSec", "40ms"),
+    ({"unified": {"cpu.max": "1234"}}, "cpu.max", "1500 50000", "CPUQuotaPerSecUSec", "30ms"),
     ({"cpu": {"quota": -1}}, "cpu.max", "max 50000", "CPUQuotaPerSecUSec", "infinity"),
     ({"cpu": {"cpus": "1"}}, "cpuset.cpus", "1", "AllowedCPUs", "1"),
     ({"pids": {"limit": -1}}, "pids.max", "max", "TasksMax", "infinity"),
@@ -370,7 +370,7 @@ def test_limit_that_the_kernel_refuses(
 def test_killed_create(
     ocirt: Runtime, sleeper: Bundle, leftovers: Callable[[Bundle], list[str]]
 ) -> None:
-    """At twelve moments of it: delete --force leaves no unit, cgroup or process."""
+    """At eight moments of it: delete --force leaves no unit, cgroup or process."""
     sleeper.document["linux"]["resources"] = {
         "pids": {"limit": 50},
         "memory": {"limit": 64 * MIB},
@@ -383,9 +383,9 @@ def test_killed_create(
     subprocess.run(command, check=True, **quiet)  # type: ignore[call-overload]
     taken = time.monotonic() - start
     ocirt("delete", "--force", sleeper.id, check=True)
-    for moment in range(1, 13):
+    for moment in range(1, 9):
         with subprocess.Popen(command, stderr=subprocess.DEVNULL, **quiet) as process:  # type: ignore[call-overload]
-            time.sleep(taken * moment / 13)
+            time.sleep(taken * moment / 9)
             process.send_signal(signal.SIGKILL)
         ocirt("delete", "--force", sleeper.id, check=True)
         assert ocirt.ids() == []
