@@ -12,14 +12,16 @@ import posixpath
 import time
 
 from ocirt.cgroup.layout import Layout
-from ocirt.cgroup.limits import read_file, write_file
+from ocirt.cgroup.limits import carry_out, read_file, write_file
 from ocirt.errors import KernelError, StateError, errno_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
     from ocirt.cgroup.device_rules import Rules
+    from ocirt.cgroup.limits import Write
 
 _AT = "/linux/cgroupsPath"
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -96,6 +98,10 @@ class Manager:
 
             apply(self, resources, base)
 
+    def write(self, writes: Sequence[Write], base: str) -> None:
+        """What ``limit`` has compiled: all or nothing. Raises OcirtError."""
+        carry_out(writes)
+
     def limit_devices(self, rules: Rules, current: Rules | None = None) -> None:
         """Which devices may be used; ``current``: the rules until now, None for a new
         container. Raises OcirtError."""
@@ -169,10 +175,8 @@ class NoCgroup(Manager):
     def __init__(self) -> None:
         super().__init__({}, {}, "", False)
 
-    def limit(self, resources: dict[str, Any], base: str) -> None:
-        from ocirt.cgroup.resources import compile_writes
-
-        for write in compile_writes(self, resources, base):
+    def write(self, writes: Sequence[Write], base: str) -> None:
+        for write in writes:
             if not write.optional:
                 text = "with --cgroup-manager disabled there is no cgroup to limit"
                 raise StateError(text, at=write.at)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ocirt import log
 from ocirt.cgroup import folder_of, limits_v1, limits_v2
-from ocirt.cgroup.limits import carry_out, read_file
+from ocirt.cgroup.limits import read_file
 from ocirt.errors import OcirtError, pointer
 
 TYPE_CHECKING = False
@@ -25,7 +25,7 @@ def apply(manager: Manager, resources: dict[str, Any], base: str) -> None:
     OcirtError at the pointer of what the host can't do.
     """
     writes = compile_writes(manager, resources, base)
-    carry_out(writes)
+    manager.write(writes, base)
     for write in writes:
         if write.file == _DEAF and not write.optional and _is_unlimited(write):
             log.warning(f"{write.at}: this kernel ignores it")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from ocirt.cgroup.device_rules import Rules
     from ocirt.cgroup.layout import Layout
-    from ocirt.cgroup.limits import Reader
+    from ocirt.cgroup.limits import Reader, Write
     from ocirt.cgroup.systemd_bus import Bus
     from ocirt.cgroup.systemd_unit import Property
 
@@ -110,14 +110,10 @@ class SystemdManager(Manager):
         else:
             super().join(pid)
 
-    def limit(self, resources: dict[str, Any], base: str) -> None:
-        if not resources.keys() - {"devices"}:
-            return
+    def write(self, writes: Sequence[Write], base: str) -> None:
         from ocirt.cgroup.limits import carry_out, put_back
-        from ocirt.cgroup.resources import compile_writes
         from ocirt.cgroup.systemd_properties import of_file, round_quotas
 
-        writes = compile_writes(self, resources, base)
         for folder in {write.folder for write in writes}:
             round_quotas(writes, _reader(folder))
         done = carry_out(writes)
