@@ -179,4 +179,4 @@ def is_true(state: dict[str, Any]) -> bool:
         return False
     if state["status"] == "paused":
         return True
-    return line.startswith(b"ocirt-machine") == (state["status"] == "created")
+    return bool(line.startswith(b"ocirt-machine") == (state["status"] == "created"))

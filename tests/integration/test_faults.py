@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -157,7 +156,9 @@ def test_killed_at_a_step(
         for delay in (0, chance.randrange(1, 3000)):
             scenario.prepare(faulty, bundle)
             outcome = faulty.kill(step, *words, delay=delay)
-            where = f"{name}: killed at step {step} of {len(whole.steps)}, {delay} us: {outcome.steps}"
+            where = (
+                f"{name}: killed at step {step} of {len(whole.steps)}, {delay} us: {outcome.steps}"
+            )
             status = faults.check_said(ocirt, bundle.id)
             seen[status] = seen.get(status, 0) + 1
             check_pid_file(bundle, where)
