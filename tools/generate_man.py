@@ -152,7 +152,8 @@ needed. The exit status is 1 if create would refuse the bundle.
     "plan": """\
 Prints one operation a line: what is done, and which part of config.json asked for it. Nothing
 of the host is touched, and no privileges are needed. Values of environment variables are
-hidden, because they are often secrets.
+hidden, because they are often secrets. At the end are the limits that the host sets for the
+container's cgroup, as this host's version of cgroups has them, and the rules for devices.
 """,
     "spec": """\
 Writes config.json: a shell on a terminal, with its own namespaces, a read-only root in

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from ocirt import log
 from ocirt.cgroup import folder_of, limits_v1, limits_v2
 from ocirt.cgroup.limits import read_file
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
     from ocirt.cgroup.limits import Reader, Write
     from ocirt.cgroup.manager import Manager
 
+# The groups of limits that are called otherwise than the member of linux.resources.
+_MEMBERS = {"cpuset": "cpu", "priorities": "network"}
 # What is written to it today's kernels throw away without an error.
 _DEAF = "memory.kmem.limit_in_bytes"
 
@@ -36,6 +40,8 @@ def compile_writes(manager: Manager, resources: dict[str, Any], base: str) -> li
     writes: list[Write] = []
     groups = limits_v2.GROUPS if manager.pure else limits_v1.GROUPS
     for name, (controller, compiler) in groups.items():
+        if not resources.get(_MEMBERS.get(name, name)):
+            continue
         folder = manager.unified if manager.pure else folder_of(manager.folders, controller)
         if not folder and _is_on_v2(manager, name):
             controller, compiler = limits_v2.GROUPS[name]
@@ -50,8 +56,7 @@ def compile_writes(manager: Manager, resources: dict[str, Any], base: str) -> li
 def _is_on_v2(manager: Manager, name: str) -> bool:
     """On a hybrid host: does version 2 have the controller that version 1 lacks?"""
     controller = limits_v2.GROUPS.get(name, ("", None))[0]
-    controllers = read_file(f"{manager.unified}/cgroup.controllers").split()
-    return bool(manager.unified) and controller in controllers
+    return controller in _controllers(manager.unified)
 
 
 def _unified(manager: Manager, resources: dict[str, Any], base: str) -> list[Write]:
@@ -59,7 +64,7 @@ def _unified(manager: Manager, resources: dict[str, Any], base: str) -> list[Wri
     if not resources.get("unified"):
         return []
     found = limits_v2.unified(resources, base, _reader(manager.unified))
-    available = read_file(f"{manager.unified}/cgroup.controllers").split() + ["cgroup"]
+    available = [*_controllers(manager.unified), "cgroup"]
     for write in found:
         if not manager.pure and write.controller not in available:
             at = base + pointer("unified", write.file)
@@ -67,6 +72,13 @@ def _unified(manager: Manager, resources: dict[str, Any], base: str) -> list[Wri
             raise OcirtError(text, at=at)
         write.folder = manager.unified
     return found
+
+
+def _controllers(folder: str) -> list[str]:
+    """Of a cgroup v2 folder; of the one above where there is none yet (``ocirt plan``)."""
+    while folder and not os.path.exists(folder):
+        folder = os.path.dirname(folder)
+    return read_file(f"{folder}/cgroup.controllers").split() if folder else []
 
 
 def _is_unlimited(write: Write) -> bool:

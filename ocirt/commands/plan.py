@@ -13,6 +13,10 @@ from ocirt.plan.verify import verify
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
+    from ocirt.cgroup.layout import Layout
+    from ocirt.cgroup.manager import Manager
     from ocirt.cgroup.mounts import CgroupMount
     from ocirt.cli import Options
 
@@ -23,25 +27,46 @@ def run(options: Options) -> int:
     for warning in config.warnings:
         log.warning(str(warning))
     document = config.document
+    layout, manager = _cgroup(options, document)
 
-    def cgroup() -> list[CgroupMount]:
-        """Where this host's hierarchies are is read from /proc alone."""
-        from ocirt.cgroup.layout import detect
-        from ocirt.cgroup.manager import plan as plan_cgroup
+    def mounts() -> list[CgroupMount]:
         from ocirt.cgroup.mounts import cgroup_mounts
 
-        layout = detect()
-        linux = document.get("linux") or {}
-        globals = options.globals
-        driver = "systemd" if globals.systemd_cgroup else globals.cgroup_manager
-        manager = plan_cgroup(driver, layout, document, "ID")
-        kinds = [n["type"] for n in linux.get("namespaces") or []]
+        kinds = [n["type"] for n in (document.get("linux") or {}).get("namespaces") or []]
         return cgroup_mounts(layout, manager, "cgroup" in kinds)
 
-    plan = compile_create(Request(document, config.bundle, "ID", cgroup))
+    plan = compile_create(Request(document, config.bundle, "ID", mounts))
     verify(plan)
+    limits = _limits(document, manager)
     if options.format == "json":
         from ocirt.json_text import dumps
 
-        return put(dumps(to_document(plan, options.show_env), 2) + "\n")
-    return put(to_text(plan, options.show_env))
+        program = to_document(plan, options.show_env)
+        program["limits"] = [{"at": at, "text": text} for at, text in limits]
+        return put(dumps(program, 2) + "\n")
+    lines = "".join(f"       {text}    # {at}\n" for at, text in limits)
+    return put(to_text(plan, options.show_env) + f"limits that the host sets:\n{lines}")
+
+
+def _cgroup(options: Options, document: dict[str, Any]) -> tuple[Layout, Manager]:
+    """Where this host's hierarchies are is read from /proc alone."""
+    from ocirt.cgroup.layout import detect
+    from ocirt.cgroup.manager import plan as plan_cgroup
+
+    layout, globals = detect(), options.globals
+    driver = "systemd" if globals.systemd_cgroup else globals.cgroup_manager
+    return layout, plan_cgroup(driver, layout, document, "ID")
+
+
+def _limits(document: dict[str, Any], manager: Manager) -> list[tuple[str, str]]:
+    """(JSON pointer, text) of each. Raises OcirtError for what this host can't set."""
+    from ocirt.cgroup.device_rules import normalise
+    from ocirt.cgroup.resources import compile_writes
+
+    resources = (document.get("linux") or {}).get("resources") or {}
+    writes = compile_writes(manager, resources, "/linux/resources")
+    found = [(write.at, f"{write.file} {write.text}") for write in writes]
+    rules = normalise(resources.get("devices") or [])
+    default = "allow" if rules.default_allow else "deny"
+    found.append(("/linux/resources/devices", f"devices: {default} what is not named here"))
+    return found + [(rule.at, f"devices: {rule}") for rule in rules.rules]
