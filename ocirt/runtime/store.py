@@ -185,8 +185,11 @@ class Container:
 
     def remove(self) -> None:
         """Removes the folder; state.json goes last, so that a remove that was cut short can
-        be done again."""
+        be done again. Raises StateError for a folder of somebody else (a wrong --root)."""
         names = os.listdir(self.fd)
+        if STATE not in names and set(names) - {f".{STATE}.new"}:
+            text = f"{self.folder} is no container's folder: it has files, but no {STATE}"
+            raise StateError(text, hint="is --root the right folder?")
         for name in sorted(names, key=lambda name: name == STATE):
             try:
                 os.unlink(name, dir_fd=self.fd)

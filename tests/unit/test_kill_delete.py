@@ -221,6 +221,18 @@ def test_delete_of_a_create_that_was_cut_short(fakes: Fakes, call: Call) -> None
     assert running.wait(10) == -9 and fakes.store.ids() == []
 
 
+@pytest.mark.parametrize("force", [[], ["--force"]])
+def test_delete_of_what_is_no_container(force: list[str], fakes: Fakes, call: Call) -> None:
+    """--root may be a wrong folder."""
+    folder = Path(fakes.store.root) / "a"
+    folder.mkdir(parents=True)
+    (folder / "letter").write_text("dear")
+    status, _, err = call("delete", *force, "a")
+    assert status == 1
+    assert "a is no container's folder: it has files, but no state.json" in err
+    assert (folder / "letter").read_text() == "dear"
+
+
 def test_delete_of_a_broken_state(fakes: Fakes, call: Call) -> None:
     container = fakes.store.create("a")
     container.write("state.json", b"{")
