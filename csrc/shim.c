@@ -179,17 +179,19 @@ static long clone_child(struct clone_request *request, struct child *child)
 {
 #if defined(__x86_64__)
     long value;
+    /* In registers that nothing below changes: the compiler could choose rbp. */
+    register long r8 __asm__("r8") = (long)child;
+    register long r9 __asm__("r9") = (long)child_main;
     __asm__ volatile("syscall\n\t"
                      "test %%rax, %%rax\n\t"
                      "jnz 1f\n\t"
                      "xor %%ebp, %%ebp\n\t"
-                     "mov %[child], %%rdi\n\t"
-                     "call *%[run]\n\t"
+                     "mov %%r8, %%rdi\n\t"
+                     "call *%%r9\n\t"
                      "ud2\n"
                      "1:"
                      : "=a"(value)
-                     : "a"(SYS_clone3), "D"(request), "S"(sizeof *request), [child] "r"(child),
-                       [run] "r"(child_main)
+                     : "a"(SYS_clone3), "D"(request), "S"(sizeof *request), "r"(r8), "r"(r9)
                      : "rcx", "r11", "memory");
     return value;
 #else
