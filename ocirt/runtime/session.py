@@ -143,7 +143,8 @@ class Session:
             from ocirt.plan.show import describe
 
             instruction = self.plan.instructions[index]
-            log.debug(f"{index:4} {describe(self.plan, instruction)}    # {instruction.at}")
+            place = f"    # {instruction.at}" if instruction.at else ""
+            log.debug(f"{index:4} {describe(self.plan, instruction)}{place}")
         elif kind == ops.REPORT_EXEC:
             self.executed = True
         elif kind == ops.REPORT_PARKED:

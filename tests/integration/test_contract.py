@@ -230,6 +230,23 @@ def test_exec_cap(ocirt: Any, sleeper: Any) -> None:
     assert (after["CapInh:"], after["CapAmb:"]) == (before["CapInh:"], before["CapAmb:"])
 
 
+@pytest.mark.parametrize("flag", ["--apparmor", "--process-label"])
+def test_exec_labels_are_not_ignored(flag: str, ocirt: Any, sleeper: Any) -> None:
+    """There is no such profile, and no such label."""
+    done = ocirt("exec", flag, "no:such:label", sleeper.id, "true")
+    assert done.returncode == 255
+    assert "is not enabled on this machine, or has no such" in done.stderr
+
+
+def test_debug_shows_the_plan_as_it_runs(ocirt: Any, bundle: Any) -> None:
+    done = ocirt("--debug", "run", "--bundle", bundle.write(), bundle.id, check=True)
+    plan = ocirt("plan", str(bundle.path), check=True).stdout.splitlines()
+    lines = [line.removeprefix("ocirt: debug: ") for line in done.stderr.splitlines()]
+    shown = [line for line in lines if line in plan]
+    assert len(shown) > 50
+    assert shown == [line for line in plan if line in shown]
+
+
 def test_exec_detached_on_a_terminal(ocirt: Any, sleeper: Any, tmp_path: Path) -> None:
     """As conmon calls it: exec -d --tty --pid-file F --console-socket S."""
     path, pid_file = tmp_path / "console", tmp_path / "pid"
