@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     Resources = dict[str, Any]
 
 _DEFAULT_PERIOD = "100000"  # µs
+_PERIOD = (1000, 1000000)  # what the kernel takes (sched/core.c, min_cfs_quota_period)
 _SHARES_MAX, _WEIGHT_MAX = 262144, 10000
 _DEFAULT_SHARES = 1024
 
@@ -119,7 +120,9 @@ def cpu(resources: Resources, base: str, read: Reader) -> list[Write]:
         text = _text(quota) if quota else old[0] or "max"
         optional = text == "max"
         text += f" {period or old[1] or _DEFAULT_PERIOD}"
-        where = f"{at}/{'quota' if quota else 'period'}"
+        # Of the two the kernel only says that it doesn't like them.
+        low, high = _PERIOD
+        where = f"{at}/{'quota' if quota and low <= (period or low) <= high else 'period'}"
         found.append(Write(where, "cpu", "cpu.max", text, optional=optional))
     burst = cpu.get("burst")
     if burst is not None:

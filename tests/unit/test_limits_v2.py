@@ -142,10 +142,13 @@ ROWS: list[tuple[dict[str, Any], dict[str, str], list[tuple[str, str, str]]]] = 
         [("cpu.max", "max 30000", "cpu/quota")],
     ),
     (
-        {"cpu": {"quota": 1, "period": 2}},
+        {"cpu": {"quota": 1, "period": 2000}},
         {"cpu.max": "4000 30000\n"},
-        [("cpu.max", "1 2", "cpu/quota")],
+        [("cpu.max", "1 2000", "cpu/quota")],
     ),
+    # Which of the two no kernel takes
+    ({"cpu": {"quota": 5000, "period": 999}}, {}, [("cpu.max", "5000 999", "cpu/period")]),
+    ({"cpu": {"quota": 5000, "period": 1000001}}, {}, [("cpu.max", "5000 1000001", "cpu/period")]),
     # ---- blockIO
     ({"blockIO": {"weight": 0, "leafWeight": 0, "weightDevice": []}}, {}, []),
     ({"blockIO": {"weight": 10}}, {}, [("io.weight", "1", "blockIO/weight")]),
