@@ -19,11 +19,21 @@ MEGABYTE = 1 << 20
 INT64, UINT64 = (1 << 63) - 1, (1 << 64) - 1
 NO_DEVICE = {"major": 4095, "minor": 9}
 # Beside limits: what can be written, too.
-NO_LIMITS = ("cgroup.procs", "cgroup.threads", "tasks", "cpuacct.usage", "memory.peak")
-NO_LIMITS += ("memory.max_usage_in_bytes", "memory.memsw.max_usage_in_bytes", "memory.reclaim")
-NO_LIMITS += ("memory.kmem.max_usage_in_bytes", "memory.kmem.tcp.max_usage_in_bytes")
-NO_LIMITS += ("memory.swap.peak", "pids.peak")
-NO_LIMITS += ("cpu.pressure", "io.pressure", "irq.pressure", "memory.pressure")
+NO_LIMITS = (
+    "cgroup.procs",
+    "cgroup.threads",
+    "tasks",
+    "cpuacct.usage",
+    "memory.kmem.max_usage_in_bytes",
+    "memory.kmem.tcp.max_usage_in_bytes",
+    "memory.max_usage_in_bytes",
+    "memory.memsw.max_usage_in_bytes",
+    "memory.peak",
+    "memory.reclaim",
+    "memory.swap.peak",
+    "pids.peak",
+    *(f"{controller}.pressure" for controller in ("cpu", "io", "irq", "memory")),
+)
 
 # (resources, the place, what is said, the file that it needs of version 1, of version 2)
 CASES: dict[str, tuple[dict[str, Any], str, str, str, str]] = {
