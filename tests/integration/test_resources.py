@@ -308,6 +308,28 @@ def test_throttles(kind: str, file: str, key: str, limited: Limited, disk: str, 
     assert "ENODEV" in done.stderr
 
 
+@pytest.mark.parametrize("rate", [None, 1000])
+def test_a_refused_update_leaves_the_lines_of_devices(
+    rate: int | None, limited: Limited, disk: str, needs: Any
+) -> None:
+    """That of the disk as it was, or without limits if there was none."""
+    needs("blkio.throttle.read_bps_device", "io.max")
+
+    def throttle(value: int) -> dict[str, Any]:
+        device = on(disk, rate=value)
+        return {"throttleReadBpsDevice": [device], "throttleWriteBpsDevice": [device]}
+
+    files = ("io.max", "blkio.throttle.read_bps_device", "blkio.throttle.write_bps_device")
+    limited.run({"blockIO": throttle(rate)} if rate else {})
+    before = [limited.read(file) for file in files]
+    assert any("1000" in text for text in before) == bool(rate)
+    bad = {**throttle(2000), "throttleReadIOPSDevice": [{"major": 4095, "minor": 9, "rate": 5}]}
+    done = limited.update({"blockIO": bad})
+    assert done.returncode == 1
+    assert "resources#/blockIO/throttleReadIOPSDevice/0: write 4095:9 " in done.stderr
+    assert [limited.read(file) for file in files] == before
+
+
 def test_weight(limited: Limited, needs: Any) -> None:
     """10 to 1000 are BFQ's numbers; io.weight has 1 to 10000."""
     needs("blkio.bfq.weight", "io.bfq.weight", "io.weight")
