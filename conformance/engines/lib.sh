@@ -27,7 +27,9 @@ isolated() {
 # All processes have ended with their namespace; the deepest cgroup goes first.
 clean() {
     rm -rf --one-file-system "$OCIRT_ENGINE_WORK"
-    find /sys/fs/cgroup -ignore_readdir_race -depth -type d -path "*/${OCIRT_ENGINE_WORK##*/}*" -exec rmdir {} +
+    # Those of others may go meanwhile: find complains of that.
+    { find /sys/fs/cgroup -depth -type d -path "*/${OCIRT_ENGINE_WORK##*/}*" 2> /dev/null || true; } |
+        xargs --no-run-if-empty rmdir
 }
 
 die() { echo "$(basename "$0"): $*" >&2; exit 1; }
