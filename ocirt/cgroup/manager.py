@@ -141,14 +141,12 @@ class Manager:
         return self.sub({"": line[len(own) :]})
 
     def processes(self) -> list[int]:
-        """Every process here and below."""
+        """Every process here and below: of version 1, in any hierarchy."""
+        found: set[int] = set()
         for folder in self.folders.values():
-            if os.path.isdir(folder):
-                found: set[int] = set()
-                for path, _folders, _files in os.walk(folder):
-                    found.update(_processes(path))
-                return sorted(found)
-        return []
+            for path, _folders, _files in os.walk(folder):
+                found.update(_processes(path))
+        return sorted(found)
 
     def kill(self, signal: int = 9) -> None:
         """Sends ``signal`` to every process here and below; SIGKILL until none is left, but not

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
 from ocirt import log
 from ocirt.cgroup.freezer import find
 from ocirt.cgroup.manager import from_state
-from ocirt.errors import OcirtError, StateError
+from ocirt.errors import KernelError, OcirtError, StateError
 from ocirt.runtime.kill import SIGKILL, open_process
 from ocirt.runtime.status import status
 
@@ -34,35 +35,50 @@ def delete(container: Container, force: bool) -> None:
     now = status(container, state)
     if now not in ("created", "stopped") and not force:
         raise StateError(f"cannot delete container {container.id} that is not stopped: {now}")
-    hooks = poststop_hooks(container)
+    document = _config(container)
     if now != "stopped" or not state.created:  # a create cut short may have left its process
         _end(state)
     manager = from_state(state.cgroup)
-    manager.kill()
-    manager.destroy()
+    if force or not state.created or not _has_pid_namespace(document):
+        manager.kill()
+    try:
+        manager.destroy()
+    except KernelError as error:
+        if not force and error.errno == errno.EBUSY:
+            error.hint = "ocirt delete --force kills what is in the cgroup"
+        raise
     if state.intel_rdt:
         from ocirt.cgroup import intel_rdt
 
         intel_rdt.from_state(state.intel_rdt).destroy()
     container.remove()
-    run_poststop(state, hooks)
+    _run_poststop(state, document)
 
 
-def poststop_hooks(container: Container) -> list[Any]:
-    """Of the container's own copy of config.json: to be read before that is removed."""
+def _config(container: Container) -> dict[str, Any]:
+    """The container's own copy of config.json, to be read before that is removed; {} where a
+    create was cut short before it was written."""
     from ocirt.json_text import loads
     from ocirt.runtime.store import CONFIG
 
     try:
-        hooks = loads(container.read(CONFIG), CONFIG).get("hooks") or {}
-        return list(hooks.get("poststop") or [])
-    except (OSError, OcirtError, AttributeError):
-        return []  # a create cut short before it was written
+        document = loads(container.read(CONFIG), CONFIG)
+    except (OSError, OcirtError):
+        return {}
+    return document if isinstance(document, dict) else {}
 
 
-def run_poststop(state: State, hooks: list[Any]) -> None:
+def _has_pid_namespace(document: dict[str, Any]) -> bool:
+    """Of its own? Then the end of its first process was the end of all, and what is in the cgroup
+    still was put there by somebody else."""
+    namespaces = (document.get("linux") or {}).get("namespaces") or []
+    return any(n.get("type") == "pid" and not n.get("path") for n in namespaces)
+
+
+def _run_poststop(state: State, document: dict[str, Any]) -> None:
     """runtime.md, "Lifecycle", step 13: after the container's resources are gone; a failure is a
     warning."""
+    hooks = (document.get("hooks") or {}).get("poststop")
     if hooks:
         from ocirt.runtime.hooks import run_lenient
         from ocirt.runtime.spec_state import spec_state
