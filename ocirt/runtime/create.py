@@ -166,8 +166,8 @@ class _Create:
         self.fds: dict[int, int] = {}
         self.limited = False
         self.hooked = False
-        self.container = store.create(id)
         self.state = self._new_state(id)
+        self.container = store.create(id)
 
     def _cgroup_mounts(self) -> list[Any]:
         from ocirt.cgroup.mounts import cgroup_mounts
@@ -217,6 +217,7 @@ class _Create:
             )
             if not session.parked:
                 raise OcirtError("the set-up process ended too early")
+            self.container.unlock()
         except BaseException as error:
             self._undo()
             if isinstance(error, OSError):
@@ -226,7 +227,6 @@ class _Create:
             for fd in self.fds.values():
                 os.close(fd)
             self.manager.close()
-        self.container.unlock()
         return Created(self.container, self.state, session)
 
     def _open_pins(self) -> None:

@@ -233,8 +233,13 @@ class Store:
             raise StateError(text, hint="ocirt delete removes it once it has stopped") from None
         except OSError as error:
             raise StateError(f"make {folder}: {error.strerror}", errno=error.errno or 0) from None
-        container = self._open(id, folder)
-        container.lock()
+        try:
+            container = self._open(id, folder)
+            container.lock()
+        except (OSError, StateError) as error:
+            if error.errno != errno.ENOENT:  # else somebody has deleted it already
+                os.rmdir(folder)
+            raise
         return container
 
     def open(self, id: str) -> Container:

@@ -213,7 +213,7 @@ def test_refused_at_a_step(
         assert (done.returncode, done.stderr) == (0, ""), where
         assert faults.leftovers(bundle, faulty) == [], where
         refused += outcome.status != 0
-    print(f"{name}: {len(whole.steps)} steps, {refused} refused")
+    print(f"{name}: {len(whole.steps)} steps, {refused} refused", *problems, sep="\n  ")
     assert problems == []
 
 

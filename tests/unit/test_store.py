@@ -111,6 +111,20 @@ def test_a_root_that_cannot_be_made(tmp_path: Path) -> None:
 # ---- claims
 
 
+@pytest.mark.parametrize("call", ["os.open", "fcntl.flock"])
+def test_a_create_that_fails_claims_nothing(
+    call: str, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(call, refuse)
+    with pytest.raises((OSError, StateError), match="Too many open files"):
+        store.create("a")
+    monkeypatch.undo()
+    assert store.ids() == []
+
+
 def test_create_open_and_remove(store: Store) -> None:
     assert store.ids() == []
     first = store.create("b")
