@@ -6,7 +6,7 @@
  *
  * A step is a system call of the command's own process that is more than a look (looks below): it
  * changes something, waits for something, or makes a descriptor. Its children are neither counted
- * nor killed. STEP 0 lets it be.
+ * nor killed. STEP 0 lets it be; -1 does not even look, which is faster.
  *
  * To the descriptor REPORT goes a line for each step, at STEP 0 for all: its name or number, and the
  * text that it is about. Another line follows when the command has ended: "hit" or "ended", and its
@@ -252,21 +252,26 @@ int main(int argc, char **argv)
     if (argc < 6)
         return 125;
     int report = atoi(argv[1]);
+    long step = atol(argv[2]);
     if (prctl(PR_SET_CHILD_SUBREAPER, 1) < 0 || fcntl(report, F_SETFD, FD_CLOEXEC) < 0)
         fail("faults");
     pid_t pid = fork();
     if (pid == 0) {
-        ptrace(PTRACE_TRACEME, 0, NULL, NULL);
-        raise(SIGSTOP);
+        if (step >= 0) {
+            ptrace(PTRACE_TRACEME, 0, NULL, NULL);
+            raise(SIGSTOP);
+        }
         execv(argv[5], argv + 5);
         _exit(125);
     }
-    if (pid < 0 || waitpid(pid, &outcome.status, __WALL) < 0 ||
-        ptrace(PTRACE_SETOPTIONS, pid, NULL,
-               PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEEXEC | PTRACE_O_EXITKILL) < 0)
-        fail("ptrace");
-    trace(pid, atol(argv[2]), strcmp(argv[3], "kill") == 0, atol(argv[4]), report,
-          &outcome);
+    if (pid < 0 || waitpid(pid, &outcome.status, __WALL) < 0)
+        fail("faults");
+    if (step >= 0) {
+        if (ptrace(PTRACE_SETOPTIONS, pid, NULL,
+                   PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEEXEC | PTRACE_O_EXITKILL) < 0)
+            fail("ptrace");
+        trace(pid, step, strcmp(argv[3], "kill") == 0, atol(argv[4]), report, &outcome);
+    }
     int status = WIFSIGNALED(outcome.status) ? 128 + WTERMSIG(outcome.status)
                                              : WEXITSTATUS(outcome.status);
     dprintf(report, "%s %d\n", outcome.hit ? "hit" : "ended", status);

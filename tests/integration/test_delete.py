@@ -129,7 +129,7 @@ def test_somebody_elses_process_is_killed_by_force(
 
 def test_no_delete_waits_for_a_fixed_time(ocirt: Any, faulty: Faults, running: Any) -> None:
     stop(ocirt, running.id)
-    done = faulty("delete", running.id)
+    done = faulty.steps("delete", running.id)
     assert done.status == 0
     assert [step for step in done.steps if "nanosleep" in step or "poll" in step] == []
     assert leftovers(running, faulty) == []

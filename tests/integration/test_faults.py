@@ -145,7 +145,7 @@ def test_killed_at_a_step(
     name = request.node.callspec.id
     words = scenario.words(bundle)
     scenario.prepare(faulty, bundle)
-    whole = faulty(*words)
+    whole = faulty.steps(*words)
     assert whole.status in (0, 137), whole.stderr
     ocirt("delete", "--force", bundle.id, check=True)
     assert faults.leftovers(bundle, faulty) == []
@@ -195,7 +195,7 @@ def test_refused_at_a_step(
     name = request.node.callspec.id
     words = scenario.words(bundle)
     scenario.prepare(faulty, bundle)
-    whole = faulty(*words)
+    whole = faulty.steps(*words)
     ocirt("delete", "--force", bundle.id, check=True)
     chance = random.Random(f"{faults.SEED} {name}")
     problems: list[str] = []
