@@ -219,13 +219,15 @@ class _Create:
                 raise OcirtError("the set-up process ended too early")
             self.container.unlock()
         except BaseException as error:
+            self._close_pins()  # they may be all the descriptors that we can have
             self._undo()
             if isinstance(error, OSError):
-                raise OcirtError(f"create: {error}", errno=error.errno or 0) from None
+                place = "" if error.filename is None else f"{error.filename}: "
+                text = f"create: {place}{error.strerror or error}"
+                raise OcirtError(text, errno=error.errno or 0) from None
             raise
         finally:
-            for fd in self.fds.values():
-                os.close(fd)
+            self._close_pins()
             self.manager.close()
         return Created(self.container, self.state, session)
 
@@ -233,6 +235,11 @@ class _Create:
         fifos = make_fifos(self.container)
         for pin in self.plan.pins:
             self.fds[pin.slot] = fifos[pin.path] if pin.kind == "fifo" else open_pin(pin)
+
+    def _close_pins(self) -> None:
+        for fd in self.fds.values():
+            os.close(fd)
+        self.fds.clear()
 
     def _start(self) -> Session:
         cgroup = self.manager.open()
