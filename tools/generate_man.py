@@ -93,6 +93,8 @@ so it is no error for a stopped container.
 Removes the processes that are left, the cgroup and the state, then runs the poststop hooks,
 whose failure is a warning. A container that runs is refused without --force; one that was
 created and never started is not. What a create that was killed has left is removed as well.
+
+A process that somebody else has put in the cgroup is an error that says which; --force kills it.
 """,
     "run": """\
 Signals are handed on to the container's process, and its exit status is that of this
