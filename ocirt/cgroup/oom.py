@@ -11,6 +11,7 @@ import os
 import select
 
 from ocirt.cgroup import folder_of
+from ocirt.cgroup.limits import read_file
 from ocirt.errors import KernelError
 
 TYPE_CHECKING = False
@@ -134,6 +135,18 @@ def value(fd: int, key: str) -> int:
         if name == key:
             return int(number)
     return 0
+
+
+def kills(manager: Manager) -> int:
+    """How many processes of the cgroup the kernel has killed for its memory so far."""
+    folder = manager.unified if manager.pure else folder_of(manager.folders, "memory")
+    for line in read_file(f"{folder}/{_KILLS[manager.pure]}").splitlines():
+        if line.startswith("oom_kill "):
+            return int(line.split()[1])
+    return 0
+
+
+_KILLS = ("memory.oom_control", "memory.events")
 
 
 def open_notifier(manager: Manager) -> Notifier:

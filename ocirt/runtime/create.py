@@ -7,6 +7,7 @@ this process does.
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 
@@ -220,7 +221,10 @@ class _Create:
             self.container.unlock()
         except BaseException as error:
             self._close_pins()  # they may be all the descriptors that we can have
+            lack = self._lack_of_memory(error)
             self._undo()
+            if lack:
+                raise lack from None
             if isinstance(error, OSError):
                 place = "" if error.filename is None else f"{error.filename}: "
                 text = f"create: {place}{error.strerror or error}"
@@ -359,6 +363,23 @@ class _Create:
             master = session.received.pop(TAG_MASTER)
             send_fd(self.options.console_socket, master, "/dev/ptmx")
             os.close(master)
+
+    def _lack_of_memory(self, error: BaseException) -> OcirtError | None:
+        """What ``error`` came from, if the set-up process went where its limit led it: version 2
+        takes a limit that is less than what is used, and kills."""
+        if not self.limited or getattr(error, "at", None) is not None:
+            return None
+        from ocirt.cgroup.oom import kills
+
+        if not kills(self.manager):
+            return None
+        resources = self.document["linux"]["resources"]
+        where = "/memory/limit" if (resources.get("memory") or {}).get("limit") else ""
+        return OcirtError(
+            "the kernel killed the set-up process: it needs more memory than that",
+            at=f"/linux/resources{where}",
+            errno=errno.ENOMEM,
+        )
 
     def _undo(self) -> None:
         """Nothing of a create that failed is left."""

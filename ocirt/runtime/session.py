@@ -69,8 +69,8 @@ class Session:
             kernel.pidfd_send_signal(self.pidfd, _SIGKILL)
         except OSError:
             pass
+        self.close()  # what a signal does not reach, a seccomp filter on us for one, ends by this
         self._reap()
-        self.close()
 
     def close(self) -> None:
         """Closes what this session holds; a machine that is not parked then ends."""

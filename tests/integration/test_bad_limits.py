@@ -237,6 +237,18 @@ def test_create(
     assert leftovers(limited.bundle) == []
 
 
+@pytest.mark.skipif(not V2, reason="version 1 refuses such a limit")
+def test_a_limit_that_kills_the_set_up(limited: Limited, needs: Any, leftovers: Any) -> None:
+    """Version 2 takes it, and kills who is over it."""
+    needs("memory.max")
+    done = limited.create({"memory": {"limit": 4096, "swap": 4096}})
+    text = "the kernel killed the set-up process: it needs more memory than that"
+    assert done.returncode == 1
+    assert f"config.json#/linux/resources/memory/limit: {text}" in done.stderr
+    assert limited.ocirt.ids() == []
+    assert leftovers(limited.bundle) == []
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_update(name: str, limited: Limited, needs: Any) -> None:
     """With good limits beside the bad one: they don't stay either."""
