@@ -169,9 +169,11 @@ class Limited:
         saved = json.loads((self.ocirt.root / self.id / "state.json").read_text())["cgroup"]
         return [Path(folder) for folder in from_state(saved).folders.values()]
 
-    def expect(self, v1: dict[str, str], v2: dict[str, str]) -> None:
-        """The files of one version; a hybrid host has some controllers of each."""
-        found = v1 if not V2 and any(self.read(file) for file in v1) else v2
+    def expect(self, v1: dict[str, str] | None, v2: dict[str, str] | None) -> None:
+        """The files of one version; a hybrid host has some controllers of each. None: that
+        version has no such files."""
+        found = v1 if not V2 and any(self.read(file) for file in v1 or ()) else v2
+        assert found is not None
         assert {file: self.read(file) for file in found} == found
 
     def read(self, file: str) -> str:

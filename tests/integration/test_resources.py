@@ -232,14 +232,14 @@ def test_field(field: Field, limited: Limited, needs: Any) -> None:
         return
     needs(*(file for files in firsts for file in files or {"cgroup.procs": ""}))
     limited.run(resources)
-    limited.expect(*(files for files in firsts if files is not None))
+    limited.expect(*firsts)
     for how, *files in updates:
         if isinstance(how, list):
             limited.ocirt("update", *how, limited.id, check=True)
         else:
             updated = limited.update(how)
             assert (updated.returncode, updated.stderr) == (0, "")
-        limited.expect(*(each for each in files if each is not None))
+        limited.expect(*files)
     assert updates
 
 
