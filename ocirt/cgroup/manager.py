@@ -156,9 +156,16 @@ class Manager:
         kill(self, signal)
 
     def destroy(self) -> None:
-        """Removes the folders and all below them. Raises KernelError if that can't be done."""
+        """Removes the folders and all below them, what can be removed of them. Raises KernelError
+        for the first that can't."""
+        failure = None
         for folder in self.folders.values():
-            _remove(folder)
+            try:
+                _remove(folder)
+            except KernelError as error:
+                failure = failure or error
+        if failure:
+            raise failure
 
     def close(self) -> None:
         """Ends connections; another call that needs one makes it again."""

@@ -66,7 +66,17 @@ def parse(data: bytes, bundle: str) -> Config:
     document, problems, warnings = examine(data)
     if problems:
         raise ConfigError(problems)
+    _as_its_version_means_it(document)
     return Config(document, data, bundle, warnings)
+
+
+def _as_its_version_means_it(document: dict[str, Any]) -> None:
+    """Since runtime-spec 1.3 a pids.limit of 0 is a limit. Before, and so to Podman 4, which
+    writes it for --pids-limit -1 as well, it was "not set"."""
+    major, minor = document["ociVersion"].split(".")[:2]
+    resources = (document.get("linux") or {}).get("resources") or {}
+    if (int(major), int(minor)) < (1, 3) and (resources.get("pids") or {}).get("limit") == 0:
+        del resources["pids"]
 
 
 def examine(data: bytes) -> tuple[dict[str, Any], list[OcirtError], list[OcirtError]]:
@@ -109,8 +119,7 @@ def check_resources(resources: Any, name: str) -> None:
     """Raises ConfigError with all that is wrong with a LinuxResources object; ``name`` is what
     errors call its document."""
     from ocirt.config import resource_rules, schema
-    from ocirt.config.report import Report
-    from ocirt.config.rules import check_texts
+    from ocirt.config.report import Report, check_texts
 
     problems = schema.validate_resources(resources)
     if isinstance(resources, dict):
@@ -127,8 +136,8 @@ def examine_process(
     data: bytes, name: str
 ) -> tuple[dict[str, Any], list[OcirtError], list[OcirtError]]:
     """(process, problems, warnings) of such a document; ``name`` is what errors call it."""
-    from ocirt.config import process_rules, rules, schema
-    from ocirt.config.report import Report
+    from ocirt.config import process_rules, schema
+    from ocirt.config.report import Report, check_texts
 
     try:
         process = _read_json(data, name)
@@ -138,7 +147,7 @@ def examine_process(
     warnings: list[OcirtError] = []
     if isinstance(process, dict):
         process_rules.check(process, "", problems, warnings)
-        rules.check_texts(process, "", Report(problems, warnings))
+        check_texts(process, "", Report(problems, warnings))
     else:
         process = {}
     for found in (*problems, *warnings):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ocirt.errors import OcirtError
+from ocirt.errors import OcirtError, pointer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,3 +54,18 @@ def absolute(report: Report, at: str, path: str) -> None:
         from ocirt.config.schema import shown
 
         report.wrong(at, f"must be an absolute path, not {shown(path)}")
+
+
+def check_texts(value: Any, at: str, report: Report) -> None:
+    """Strings that can't be handed to the kernel: it would stop reading at a NUL byte."""
+    if isinstance(value, str):
+        if "\0" in value:
+            report.wrong(at, "must not contain a NUL byte")
+        elif not value.isascii() and any("\ud800" <= c <= "\udfff" for c in value):
+            report.wrong(at, "must not contain half a surrogate pair")
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            check_texts(item, at + pointer(key), report)
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            check_texts(item, f"{at}/{index}", report)

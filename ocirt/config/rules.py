@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ocirt.config import linux_rules, process_rules
 from ocirt.config.process_rules import check_environment
-from ocirt.config.report import Report, absolute
+from ocirt.config.report import Report, absolute, check_texts
 from ocirt.errors import OcirtError, pointer
 
 TYPE_CHECKING = False
@@ -99,21 +99,6 @@ def _hooks(document: dict[str, Any], base: str, report: Report) -> None:
 def _annotations(document: dict[str, Any], base: str, report: Report) -> None:
     if "" in (document.get("annotations") or {}):
         report.wrong("/annotations/", "the name of an annotation must not be empty")
-
-
-def check_texts(value: Any, at: str, report: Report) -> None:
-    """Strings that can't be handed to the kernel: it would stop reading at a NUL byte."""
-    if isinstance(value, str):
-        if "\0" in value:
-            report.wrong(at, "must not contain a NUL byte")
-        elif not value.isascii() and any("\ud800" <= c <= "\udfff" for c in value):
-            report.wrong(at, "must not contain half a surrogate pair")
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            check_texts(item, at + pointer(key), report)
-    elif isinstance(value, list):
-        for index, item in enumerate(value):
-            check_texts(item, f"{at}/{index}", report)
 
 
 # Each with the members of the document that it reads.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from ocirt.cgroup import devices
-from ocirt.cgroup.device_rules import normalise
 from ocirt.cgroup.manager import from_state
 from ocirt.errors import KernelError, OcirtError, StateError
 from ocirt.runtime.status import status
@@ -74,6 +72,9 @@ def _with_devices(
 ) -> None:
     """What the rules are is saved before they change: of an update that was cut short on cgroup
     v1 nobody knows what they are, and the next one begins with denying all."""
+    from ocirt.cgroup import devices
+    from ocirt.cgroup.device_rules import normalise
+
     new = normalise(resources["devices"], "/devices")
     old = _current(container, state)
     devices.check(manager, new, old)
@@ -100,6 +101,8 @@ def _current(container: Container, state: State) -> Rules | None:
 
 
 def _rules(container: Container, saved: dict[str, Any]) -> Rules:
+    from ocirt.cgroup.device_rules import normalise
+
     if saved:
         return normalise(saved["rules"], "/devices")
     from ocirt.json_text import loads

@@ -239,3 +239,20 @@ loaded = set(f"{{slow}} pathlib collections difflib ocirt.config.words".split())
 assert not loaded, loaded
 """
     subprocess.run([sys.executable, "-I", "-S", "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    ("version", "limit", "kept"),
+    [
+        ("1.0.2-dev", 0, False),
+        ("1.2.1", 0, False),
+        ("1.2.1", 5, True),
+        ("1.3.0", 0, True),
+        ("1.10.0", 0, True),
+    ],
+)
+def test_no_pids_of_older_versions(version: str, limit: int, kept: bool) -> None:
+    document = {**MINIMAL, "ociVersion": version}
+    document["linux"] = {"resources": {"pids": {"limit": limit}}}
+    config = load.parse(json.dumps(document).encode(), "/b")
+    assert ("pids" in config.document["linux"]["resources"]) is kept
