@@ -218,8 +218,8 @@ def plan(
 
 
 def plan_paths(layout: Layout, cgroups_path: str, id: str) -> Manager:
-    """With the cgroupfs driver. config-linux.md, "Cgroups Path", as runc's cgroupfs driver has it: an absolute path is
-    below the hierarchy's mount, a relative one below the cgroup of the caller (v2: beside it,
+    """With the cgroupfs driver: config-linux.md, "Cgroups Path", as runc has it. An absolute path
+    is below the hierarchy's mount, a relative one below the cgroup of the caller (v2: beside it,
     because a cgroup with processes can't hand controllers down); without a path the container
     is called by its id.
     """
