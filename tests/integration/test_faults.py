@@ -207,7 +207,9 @@ def test_refused_at_a_step(
         where = f"{name}: {errno.errorcode[number]} at step {step}: {outcome.steps}"
         problems += [f"{where}: {text}" for text in problems_of(outcome)]
         check_pid_file(bundle, where)
-        if outcome.status and name.startswith(("create", "run")):
+        # What run can't remove when its container has ended is left to delete.
+        undone = name.startswith("create") or not whole.steps[step - 1].startswith("rmdir")
+        if outcome.status and undone and name.startswith(("create", "run")):
             problems += [f"{where}: {text}" for text in faults.leftovers(bundle, faulty)]
         done = ocirt("delete", "--force", bundle.id)
         assert (done.returncode, done.stderr) == (0, ""), where
