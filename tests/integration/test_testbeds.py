@@ -45,7 +45,7 @@ SCRIPT = """
 test ! -t 1 && echo output > /dev/stdout; echo error >&2; pwd
 echo from the guest > /shared/file; echo lost > /etc/ocirt-lost
 grep SigIgn /proc/self/status
-stat -f -c %T /sys/fs/cgroup; cat /sys/fs/cgroup/cgroup.subtree_control
+stat -f -c %T /sys/fs/cgroup; cat /sys/fs/cgroup/cgroup.controllers
 cat /sys/module/apparmor/parameters/enabled /proc/1/comm
 su tester -c 'id -u'
 sleep 300 & # nobody waits for it
