@@ -208,7 +208,7 @@ def test_refused_at_a_step(
         problems += [f"{where}: {text}" for text in problems_of(outcome)]
         check_pid_file(bundle, where)
         # What run can't remove when its container has ended is left to delete.
-        undone = name.startswith("create") or not whole.steps[step - 1].startswith("rmdir")
+        undone = name.startswith("create") or not outcome.steps[-1].startswith("rmdir")
         if outcome.status and undone and name.startswith(("create", "run")):
             problems += [f"{where}: {text}" for text in faults.leftovers(bundle, faulty)]
         done = ocirt("delete", "--force", bundle.id)
