@@ -263,6 +263,10 @@ def _enable_controllers(folder: str) -> None:
         file = f"{parent}/cgroup.subtree_control"
         has = read_file(file).split()
         want = [n for n in read_file(f"{parent}/cgroup.controllers").split() if n not in has]
+        if want and os.path.exists(f"{parent}/cgroup.type") and read_file(f"{parent}/cgroup.procs"):
+            # Not the root: it would refuse most, and become threaded by the others, so that no
+            # container could be below it.
+            continue
         try:
             if want:
                 write_file(file, " ".join(f"+{name}" for name in want))
