@@ -3,7 +3,8 @@
  * The kernel then waits for an RCU grace period, 5 to 15 ms, unless another process was moved
  * a moment ago (percpu_down_write of cgroup_threadgroup_rwsem). That is half of the time of a
  * create, and can pass while the interpreter starts: a process on the side moves itself to the
- * cgroup that it is in. The kernel sees that there is nothing to do, but only after the wait.
+ * cgroup that it is in. The kernel sees that there is nothing to do, but only after the wait. It
+ * does so again, at no cost, until ocirt has moved its own process and ends it.
  * clone3(2) into a cgroup of version 2 does not wait.
  */
 #define _GNU_SOURCE
@@ -15,6 +16,10 @@
 #include <unistd.h>
 
 #include "launcher.h"
+
+/* The kernel remembers a move for as long as a grace period takes. ocirt ends this process before
+ * it has done all, unless it was itself killed. */
+enum { PAUSE = 3000 /* µs */, TIMES_MAX = 40 };
 
 /* Is this process in the cgroup? Where cgroup namespaces or bind mounts are in play, another
  * one can lie at the path that /proc/self/cgroup says. */
@@ -49,6 +54,10 @@ static bool move_to_same(char *line)
     if (!procs)
         return false;
     bool moved = is_member(procs) && write(fileno(procs), "0", 1) == 1;
+    for (int times = 0; moved && times < TIMES_MAX; times++) {
+        usleep(PAUSE);
+        moved = write(fileno(procs), "0", 1) == 1;
+    }
     fclose(procs);
     return moved;
 }

@@ -9,10 +9,11 @@ _pids = [int(sys._xoptions.get("helper") or 0)]
 
 
 def reap_helper() -> None:
-    """Waits for its end, which is no later than that of a create, and forgets it."""
+    """Ends it, and forgets it: its work is done when a process has been moved."""
     pid, _pids[0] = _pids[0], 0
     if pid:
         try:
+            os.kill(pid, 9)  # nobody else has reaped it, so that the number is still its own
             os.waitpid(pid, 0)
         except OSError:
             pass  # nobody's loss
