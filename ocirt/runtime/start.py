@@ -40,9 +40,9 @@ def make_fifos(container: Container) -> dict[str, int]:
 def start(container: Container, state: State) -> Proxy | None:
     """Starts a created container. Raises OcirtError; what is left is for delete. What it returns
     has to hand on that the container is ready."""
+    _raise_failure(container)  # first: the machine that has told it may still be ending
     now = status(container, state)
     if now == "stopped":
-        _raise_failure(container)
         raise StateError("cannot start a container that has stopped")
     if now != "created":
         raise StateError(f"cannot start a container that is {now}")

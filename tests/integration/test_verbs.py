@@ -67,11 +67,14 @@ def without_program(ocirt: Any, id: str, *arguments: str) -> subprocess.Complete
 
 def wait_for_end(pid: int) -> None:
     end = time.monotonic() + 10
-    while Path(f"/proc/{pid}/stat").exists():
-        if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+    while time.monotonic() < end:
+        try:
+            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+                return
+        except (FileNotFoundError, ProcessLookupError):
             return
-        assert time.monotonic() < end
         time.sleep(0.01)
+    raise AssertionError(f"process {pid} does not end")
 
 
 def test_state_is_what_python_prints(ocirt: Any, bare: Call, created: Any) -> None:
