@@ -13,7 +13,8 @@ def reap_helper() -> None:
     pid, _pids[0] = _pids[0], 0
     if pid:
         try:
-            os.kill(pid, 9)  # nobody else has reaped it, so that the number is still its own
-            os.waitpid(pid, 0)
+            if os.waitpid(pid, os.WNOHANG)[0] == 0:  # it runs, and is a child of ours
+                os.kill(pid, 9)
+                os.waitpid(pid, 0)
         except OSError:
             pass  # nobody's loss
