@@ -258,7 +258,10 @@ def test_exec_detached_on_a_terminal(ocirt: Any, sleeper: Any, tmp_path: Path) -
         ocirt("exec", *flags, sleeper.id, "sh", "-c", "tty; sleep 50", check=True)
         connection, _ = listener.accept()
         _name, fds, _flags, _address = socket.recv_fds(connection, 4096, 2)
-    assert os.read(fds[0], 100) == b"/dev/pts/0\r\n"
+    said = b""
+    while not said.endswith(b"\n"):  # it may come in pieces
+        said += os.read(fds[0], 100)
+    assert said == b"/dev/pts/0\r\n"
     os.kill(int(pid_file.read_text()), signal.SIGKILL)
     os.close(fds[0])
 
