@@ -249,4 +249,9 @@ def _line(key: Key, access: int) -> str:
     """``c 1:3 rwm``, ``c 136:* rw``: Documentation/admin-guide/cgroup-v1/devices.rst."""
     kind, major, minor = key
     numbers = ":".join("*" if number == ANY else str(number) for number in (major, minor))
-    return f"{kind} {numbers} {''.join(letter for letter in _BITS if access & _BITS[letter])}"
+    return f"{kind} {numbers} {letters(access)}"
+
+
+def letters(access: int) -> str:
+    """``rwm`` for RWM."""
+    return "".join(letter for letter, bit in _BITS.items() if access & bit)

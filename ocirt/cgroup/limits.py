@@ -15,6 +15,7 @@ from ocirt.errors import KernelError, errno_name
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import Any
 
     # The text of a file of the cgroup, "" where it is missing or empty.
     Reader = Callable[[str], str]
@@ -157,6 +158,16 @@ def read_file(path: str) -> str:
         return ""
     finally:
         os.close(fd)
+
+
+def reader(folder: str) -> Reader:
+    """Of the files of a cgroup; every one is missing where ``folder`` is ""."""
+    return lambda name: read_file(f"{folder}/{name}") if folder else ""
+
+
+def device_key(device: dict[str, Any]) -> str:
+    """What the line of a device begins with: its numbers."""
+    return f"{device['major']}:{device['minor']}"
 
 
 def write_file(path: str, text: str) -> None:

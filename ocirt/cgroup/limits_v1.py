@@ -6,7 +6,7 @@ config-linux.md describes limits in these terms; what it leaves open is as in ru
 
 from __future__ import annotations
 
-from ocirt.cgroup.limits import UNLIMITED, Write
+from ocirt.cgroup.limits import UNLIMITED, Write, device_key
 from ocirt.cgroup.limits_v2 import huge_page_writes, pids, rdma
 from ocirt.errors import OcirtError
 
@@ -109,7 +109,7 @@ def block_io(resources: Resources, base: str, read: Reader) -> list[Write]:
         if block_io.get(name):
             found.append(Write(f"{at}/{name}", "blkio", file, block_io[name]))
     for index, device in enumerate(block_io.get("weightDevice") or []):
-        key = f"{device['major']}:{device['minor']}"
+        key = device_key(device)
         for name, file in files:
             if device.get(name):
                 here, text = f"{at}/weightDevice/{index}/{name}", f"{key} {device[name]}"
@@ -118,7 +118,7 @@ def block_io(resources: Resources, base: str, read: Reader) -> list[Write]:
     for kind, name in _THROTTLES:
         member, file = f"throttle{kind}Device", f"blkio.throttle.{name}_device"
         for index, device in enumerate(block_io.get(member) or []):
-            key = f"{device['major']}:{device['minor']}"
+            key = device_key(device)
             here, text = f"{at}/{member}/{index}", f"{key} {device['rate']}"
             found.append(Write(here, "blkio", file, text, key=key, unset="0"))
     return found

@@ -7,7 +7,7 @@ not have is refused.
 
 from __future__ import annotations
 
-from ocirt.cgroup.limits import UNLIMITED, Write
+from ocirt.cgroup.limits import UNLIMITED, Write, device_key
 from ocirt.errors import OcirtError, pointer
 
 TYPE_CHECKING = False
@@ -183,13 +183,13 @@ def block_io(resources: Resources, base: str, read: Reader) -> list[Write]:
         here = f"{at}/weightDevice/{index}"
         _refuse(device.get("leafWeight"), f"{here}/leafWeight")
         weight = device["weight"]
-        key = f"{device['major']}:{device['minor']}"
+        key = device_key(device)
         text = f"{key} {weight if bfq else io_weight(weight)}"
         found.append(Write(f"{here}/weight", "io", file, text, key=key, unset="default"))
     for kind, name in _THROTTLES:
         member = f"throttle{kind}Device"
         for index, device in enumerate(block_io.get(member) or []):
-            key = f"{device['major']}:{device['minor']}"
+            key = device_key(device)
             text = f"{key} {name}={device['rate'] or 'max'}"
             here = f"{at}/{member}/{index}"
             found.append(Write(here, "io", "io.max", text, key=key, unset=_NO_THROTTLE))

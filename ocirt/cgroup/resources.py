@@ -6,14 +6,14 @@ import os
 
 from ocirt import log
 from ocirt.cgroup import folder_of, limits_v1, limits_v2
-from ocirt.cgroup.limits import read_file
+from ocirt.cgroup.limits import read_file, reader
 from ocirt.errors import OcirtError, pointer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from ocirt.cgroup.limits import Reader, Write
+    from ocirt.cgroup.limits import Write
     from ocirt.cgroup.manager import Manager
 
 # The groups of limits that are called otherwise than the member of linux.resources.
@@ -46,7 +46,7 @@ def compile_writes(manager: Manager, resources: dict[str, Any], base: str) -> li
         if not folder and _is_on_v2(manager, name):
             controller, compiler = limits_v2.GROUPS[name]
             folder = manager.unified
-        found = compiler(resources, base, _reader(folder))
+        found = compiler(resources, base, reader(folder))
         for write in found:
             write.folder = folder
         writes += found
@@ -63,7 +63,7 @@ def _unified(manager: Manager, resources: dict[str, Any], base: str) -> list[Wri
     """linux.resources.unified: files of version 2 by their names."""
     if not resources.get("unified"):
         return []
-    found = limits_v2.unified(resources, base, _reader(manager.unified))
+    found = limits_v2.unified(resources, base, reader(manager.unified))
     available = [*_controllers(manager.unified), "cgroup"]
     for write in found:
         if not manager.pure and write.controller not in available:
@@ -83,7 +83,3 @@ def _controllers(folder: str) -> list[str]:
 
 def _is_unlimited(write: Write) -> bool:
     return int(read_file(f"{write.folder}/{write.file}") or 0) > 1 << 62
-
-
-def _reader(folder: str) -> Reader:
-    return lambda name: read_file(f"{folder}/{name}") if folder else ""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from ocirt.cgroup.device_rules import Rules
     from ocirt.cgroup.layout import Layout
-    from ocirt.cgroup.limits import Reader, Write
+    from ocirt.cgroup.limits import Write
     from ocirt.cgroup.systemd_bus import Bus
     from ocirt.cgroup.systemd_unit import Property
 
@@ -111,16 +111,16 @@ class SystemdManager(Manager):
             super().join(pid)
 
     def write(self, writes: Sequence[Write], base: str) -> None:
-        from ocirt.cgroup.limits import carry_out, put_back
+        from ocirt.cgroup.limits import carry_out, put_back, reader
         from ocirt.cgroup.systemd_properties import of_file, round_quotas
 
         for folder in {write.folder for write in writes}:
-            round_quotas(writes, _reader(folder))
+            round_quotas(writes, reader(folder))
         done = carry_out(writes)
         told: list[Placed] = []
         try:
             for write in writes:
-                found = of_file(write.file, _reader(write.folder), self.bus().version)
+                found = of_file(write.file, reader(write.folder), self.bus().version)
                 told += [(write.at, p) for p in found]
             if told:
                 self._set(told, base)
@@ -222,9 +222,3 @@ def _place(error: OcirtError, properties: Sequence[Placed], at: str) -> None:
     if error.at is None:
         named = [where for where, (name, _, _) in properties if name in error.message]
         error.at = named[0] if named else at
-
-
-def _reader(folder: str) -> Reader:
-    from ocirt.cgroup.limits import read_file
-
-    return lambda name: read_file(f"{folder}/{name}")

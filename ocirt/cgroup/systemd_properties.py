@@ -11,7 +11,7 @@ systemd.resource-control(5) and org.freedesktop.systemd1(5) tell what the proper
 
 from __future__ import annotations
 
-from ocirt.cgroup.device_rules import ANY, MKNOD, READ, WRITE
+from ocirt.cgroup.device_rules import ANY, letters
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,7 +52,6 @@ _THROTTLES = {
 # systemd that a kernel of 5.14 comes with.
 _IDLE, _ZSWAP, _OOM_POLICY = 252, 253, 253
 _V1_UNLIMITED = (1 << 63) - (1 << 16)  # the kernel's number is a bit more, depending on its pages
-_ACCESS = (("r", READ), ("w", WRITE), ("m", MKNOD))
 _SECOND = 1_000_000  # µs
 _PERCENT = 10_000  # µs in a second
 
@@ -145,11 +144,7 @@ def _entries(rules: Rules) -> list[tuple[str, str]] | None:
             else:
                 name = f"/dev/{word}/{major}:{minor}"
             found[name] = found.get(name, 0) | rule.access
-    return [(name, _letters(access)) for name, access in found.items()]
-
-
-def _letters(access: int) -> str:
-    return "".join(letter for letter, bit in _ACCESS if access & bit)
+    return [(name, letters(access)) for name, access in found.items()]
 
 
 def _limit(text: str) -> int:

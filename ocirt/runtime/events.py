@@ -11,9 +11,9 @@ from ocirt.cgroup import intel_rdt_stats
 from ocirt.cgroup.manager import from_state
 from ocirt.cgroup.oom import open_notifier
 from ocirt.cgroup.stats import read_stats
-from ocirt.errors import KernelError, StateError
+from ocirt.errors import KernelError
 from ocirt.runtime.kill import open_process
-from ocirt.runtime.status import status
+from ocirt.runtime.status import living
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,9 +35,7 @@ def events(
 
     Raises StateError for one that has stopped, KernelError.
     """
-    now = status(container, state)
-    if state is None or now not in ("created", "running", "paused"):
-        raise StateError(f"container not running: {container.id} is {now}")
+    state, _ = living(container, state)
     manager = from_state(state.cgroup)
     if stats_only:
         yield _stats(state, manager)

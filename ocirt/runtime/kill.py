@@ -7,7 +7,7 @@ import os
 from ocirt.cgroup.freezer import require
 from ocirt.errors import OcirtError, StateError
 from ocirt.host import kernel
-from ocirt.runtime.status import process, status
+from ocirt.runtime.status import living, process
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,14 +58,12 @@ def open_process(state: State) -> int:
 def kill(container: Container, state: State | None, number: int, everyone: bool) -> None:
     """Raises StateError where there is nothing to signal (CONTRACT.md rows 18 and 35): that is
     no error for ``everyone``, which reaches processes that outlived the first one too."""
-    now = status(container, state)
     if everyone and state is not None:
         from ocirt.cgroup.manager import from_state
 
         from_state(state.cgroup).kill(number)
         return
-    if state is None or now not in ("created", "running", "paused"):
-        raise StateError(f"container not running: {container.id} is {now}")
+    state, now = living(container, state)
     try:
         pidfd = open_process(state)
         try:

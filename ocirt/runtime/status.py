@@ -6,6 +6,7 @@ import errno
 import os
 
 from ocirt.cgroup.freezer import find
+from ocirt.errors import StateError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,6 +58,15 @@ def status(container: Container, state: State | None) -> str:
     if freezer and freezer.is_frozen():
         return "paused"
     return "created" if _waits(container) else "running"
+
+
+def living(container: Container, state: State | None) -> tuple[State, str]:
+    """(state, status) of a container that has a process. Raises StateError for any other, in the
+    words that callers look for (CONTRACT.md row 35)."""
+    now = status(container, state)
+    if state is None or now not in ("created", "running", "paused"):
+        raise StateError(f"container not running: {container.id} is {now}")
+    return state, now
 
 
 def _waits(container: Container) -> bool:

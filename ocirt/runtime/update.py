@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ocirt.cgroup.manager import from_state
 from ocirt.errors import KernelError, OcirtError, StateError
-from ocirt.runtime.status import status
+from ocirt.runtime.status import living
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,10 +24,7 @@ def update(
     OcirtError, with pointers that start at ``resources``.
     """
     container.lock()
-    state = container.read_state()
-    now = status(container, state)
-    if state is None or now not in ("created", "running", "paused"):
-        raise StateError(f"container not running: {container.id} is {now}")
+    state, _ = living(container, container.read_state())
     try:
         if rdt:
             _with_rdt(container, state, resources, rdt)
