@@ -80,12 +80,20 @@ class Session:
         self._control = self.pidfd = -1
         self.received.clear()
 
-    def _reap(self) -> int:
-        """The wait status of the process, 0 if it is not known."""
+    def _reap(self) -> None:
+        """And whatever it has forked that we were not told about, another child of ours: a pid
+        namespace does not end before all in it are reaped. So the kernel does that meanwhile."""
+        import _signal  # type: ignore[import-not-found]
+
+        before = _signal.signal(_signal.SIGCHLD, _signal.SIG_IGN)
         try:
-            return os.waitpid(self.pid, 0)[1]
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+            os.waitpid(self.pid, 0)
         except ChildProcessError:
-            return 0
+            pass
+        finally:
+            _signal.signal(_signal.SIGCHLD, before)
 
     def _send_slots(self, fds: dict[int, int]) -> None:
         """Slots that follow one another go in one message."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import select
 import subprocess
 import tempfile
 import time
@@ -82,12 +83,26 @@ class Faults:
             )
             self.families.append(family)
             os.close(writer)
-            with open(reader) as report:
-                line = report.read()
-            assert line, family.wait()
+            report = self._read(reader, family)
             out.seek(0)
             err.seek(0)
-            return Outcome(line, out.read(), err.read())
+            return Outcome(report, out.read(), err.read())
+
+    def _read(self, reader: int, family: subprocess.Popen[bytes]) -> str:
+        """The report. Of a command that does not end, all is ended."""
+        poll = select.poll()
+        poll.register(reader, select.POLLIN)
+        data = b""
+        try:
+            while poll.poll(_PATIENCE * 6000):
+                part = os.read(reader, 1 << 16)
+                data += part
+                if not part:
+                    return data.decode()
+            family.kill()
+            raise AssertionError(f"ocirt does not end: {data.decode()}")
+        finally:
+            os.close(reader)
 
     def left(self) -> list[str]:
         """Every process that the calls have left behind."""
