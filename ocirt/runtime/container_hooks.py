@@ -110,6 +110,6 @@ class _Standard:
             os.dup2(new, fd)
 
     def __exit__(self, *_: object) -> None:
-        for fd, old in enumerate(self._old):
-            os.dup2(old, fd)
-            os.close(old)
+        for fd in (2, 1, 0):  # first where an error is said
+            os.dup2(self._old[fd], fd)
+            os.close(self._old[fd])
