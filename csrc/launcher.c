@@ -1,7 +1,7 @@
 /* The command ``ocirt``. A verb that was compiled at create is done at once
  * (launcher_verbs.c); for any other it finds its package and interpreter, and executes
  *
- *     python3 -I -S -X utf8 -X helper=PID -c BOOTSTRAP FOLDERS argv...
+ *     python3 -I -S -X utf8 -X helper=PID -c BOOTSTRAP FOLDERS VERB argv...
  *
  * A binary and not a script with a #! line, so that the interpreter starts isolated and
  * without the site module, and pip has no line to rewrite. No environment variable is read:
@@ -24,7 +24,7 @@
 #include "launcher.h"
 
 /* ocirt needs Python 3.10; the newest is a guess, and a wrong one costs a microsecond. */
-enum { OLDEST_MINOR = 10, NEWEST_MINOR = 30, ARGUMENTS_BEFORE = 10 };
+enum { OLDEST_MINOR = 10, NEWEST_MINOR = 30, ARGUMENTS_BEFORE = 11 };
 
 #ifdef SOURCE_DIR
 #define MARK "" /* any folder for packages: it has cffi and jsonschema */
@@ -41,14 +41,28 @@ enum { LAYOUTS = sizeof layouts / sizeof *layouts };
 
 /* The folders come last in sys.path: nothing in them can stand in for a module of the
  * standard library, and those are found without looking there. A process that lives for
- * milliseconds needs no garbage collector: it would take one of them. */
+ * milliseconds needs no garbage collector: it would take one of them. The verb is one that has
+ * an image (ocirt/image.py), or empty; run makes one where there is none that can be used. */
 static const char bootstrap[] =
-    "import gc, sys\n"
+    "import gc, marshal, sys\n"
     "gc.disable()\n"
-    "sys.path += sys.argv[1].split('\\n')\n"
-    "del sys.argv[:2]\n"
+    "folders, verb = sys.argv[1].split('\\n'), sys.argv[2]\n"
+    "sys.path += folders\n"
+    "del sys.argv[:3]\n"
+    "if verb:\n"
+    "    try:\n"
+    "        with open(f'{folders[0]}/ocirt/__pycache__/{verb}.{sys.implementation.cache_tag}-'\n"
+    "                  f'{sys.hexversion:x}.image', 'rb') as file:\n"
+    "            code, sources, modules = marshal.loads(file.read())\n"
+    "    except (OSError, EOFError, TypeError, ValueError):\n"
+    "        pass\n"
+    "    else:\n"
+    "        image = {'__name__': 'ocirt.image'}\n"
+    "        exec(code, image)\n"
+    "        if image['load'](folders[0], sources, modules):\n"
+    "            verb = ''\n"
     "from ocirt.__main__ import run\n"
-    "run()\n";
+    "run(folders[0], verb)\n";
 
 static char folders[8 * PATH_MAX];
 
@@ -84,18 +98,19 @@ static void add_folder(const char *path)
         sprintf(folders + size, "%s%s", size ? "\n" : "", path);
 }
 
-static void add_folders(const char *prefix, const char *version)
+/* Those of all layouts; first: which one comes first. */
+static void add_folders(const char *prefix, const char *version, int first)
 {
     char path[PATH_MAX];
 
-    for (int layout = 0; layout < LAYOUTS; layout++)
-        if (layout_exists(path, layout, prefix, version, ""))
+    for (int i = 0; i < LAYOUTS; i++)
+        if (layout_exists(path, (first + i) % LAYOUTS, prefix, version, ""))
             add_folder(path);
 }
 
 /* The suffix of the folder python3.N, and so of the interpreter: "3.N", or "3" for a package
- * of the distribution's own. */
-static bool find_version(const char *prefix, char version[8])
+ * of the distribution's own. Returns the layout, -1 where there is no package. */
+static int find_version(const char *prefix, char version[8])
 {
     char path[PATH_MAX];
 
@@ -103,9 +118,9 @@ static bool find_version(const char *prefix, char version[8])
         snprintf(version, 8, minor < OLDEST_MINOR ? "3" : "3.%d", minor);
         for (int layout = 0; layout < LAYOUTS; layout++)
             if (layout_exists(path, layout, prefix, version, MARK))
-                return true;
+                return layout;
     }
-    return false;
+    return -1;
 }
 
 /* Reads pyvenv.cfg: is this a virtual environment, and does it let the system's packages in?
@@ -145,32 +160,44 @@ static void execute(const char *prefix, const char *version, char **arguments)
     }
 }
 
-/* What can be done without Python, or while it starts: the pid of a child that does so, or 0. */
-static pid_t prepare(char **argv)
+static bool is_one_of(const char *word, const char *const *words)
 {
+    for (; *words; words++)
+        if (strcmp(word, *words) == 0)
+            return true;
+    return false;
+}
+
+/* What can be done without Python, or while it starts: the pid of a child that does so, or 0.
+ * image is the verb, if it has one. */
+static pid_t prepare(char **argv, const char **image)
+{
+    static const char *const moving[] = {"create", "run", "exec", NULL};
+    static const char *const imaged[] = {"create", "run", "exec", "update", NULL};
     struct command command;
 
+    *image = "";
     parse_command(argv, &command);
     if (!command.verb)
         return 0;
     int status = run_compiled(&command);
     if (status >= 0)
         exit(status);
-    if (strcmp(command.verb, "create") == 0 || strcmp(command.verb, "run") == 0 ||
-        strcmp(command.verb, "exec") == 0)
-        return begin_grace_period();
-    return 0;
+    if (is_one_of(command.verb, imaged))
+        *image = command.verb;
+    return is_one_of(command.verb, moving) ? begin_grace_period() : 0;
 }
 
 int main(int argc, char **argv)
 {
     char prefix[PATH_MAX], base[PATH_MAX], version[8];
     char **arguments = calloc(ARGUMENTS_BEFORE + (size_t)argc + 1, sizeof *arguments);
+    const char *image;
     char helper[32];
     bool is_venv;
 
     /* Python reaps it (ocirt/__main__.py): our caller may be its own children's subreaper. */
-    sprintf(helper, "helper=%d", (int)prepare(argv));
+    sprintf(helper, "helper=%d", (int)prepare(argv, &image));
     if (!arguments)
         return fail("memory", strerror(errno));
     ssize_t size = readlink("/proc/self/exe", prefix, sizeof prefix - 1);
@@ -182,23 +209,25 @@ int main(int argc, char **argv)
         if (slash)
             *slash = 0;
     }
-    if (!find_version(prefix, version))
+    int layout = find_version(prefix, version);
+    if (layout < 0)
         return fail("no package ocirt in lib/python3.*/{site,dist}-packages of", prefix);
 #ifdef SOURCE_DIR
     add_folder(SOURCE_DIR);
 #endif
-    add_folders(prefix, version);
+    add_folders(prefix, version, layout);
     if (system_visible(prefix, base, &is_venv)) {
-        add_folders(base, version);
+        add_folders(base, version, 0);
         if (strcmp(base, "/usr") == 0) {
-            add_folders("/usr/local", version);
-            add_folders("/usr", "3"); /* Debian's packages, python3-cffi for one */
+            add_folders("/usr/local", version, 0);
+            add_folders("/usr", "3", 0); /* Debian's packages, python3-cffi for one */
         }
     }
 
     int count = 1;
     for (const char *const *option = (const char *const[]){"-I", "-S", "-X", "utf8", "-X", helper,
-                                                           "-c", bootstrap, folders, NULL};
+                                                           "-c", bootstrap, folders, image,
+                                                           NULL};
          *option; option++)
         arguments[count++] = (char *)(size_t)*option;
     for (int i = 0; i <= argc; i++)

@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 
-def run() -> NoReturn:
-    """Does what ``sys.argv`` says and ends the process.
+def run(folder: str = "", verb: str = "") -> NoReturn:
+    """Does what ``sys.argv`` says and ends the process. ``verb``: it lacks an image (ocirt.image),
+    and the package is in ``folder``.
 
     Without tearing the interpreter down: that costs a millisecond or more, and everything
     that ocirt holds is a file descriptor.
@@ -27,6 +28,10 @@ def run() -> NoReturn:
                 stream.flush()
         except OSError:
             status = status or 1  # the output is lost: that is no success
+    if verb:
+        from ocirt.image import write
+
+        write(folder, verb)
     os._exit(status)
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from ocirt.cgroup.manager import from_state
+from ocirt.image import VERBS
 
 COMMAND = Path(sys.executable).parent / "ocirt"
 V2 = os.path.exists("/sys/fs/cgroup/cgroup.controllers")
@@ -55,6 +56,14 @@ class Runtime:
 
     def ids(self) -> list[str]:
         return self("list", "-q", check=True).stdout.split()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def images() -> None:
+    """They are made by the first call of a verb (ocirt.image), even one that fails: then no test
+    sees a call that does so."""
+    for verb in VERBS:
+        subprocess.run([COMMAND, verb], stderr=subprocess.DEVNULL, timeout=60, check=False)
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ WARNINGS = ["-Wall", "-Wextra", "-Werror"]
 # Stands in for the package: tells how it was started.
 STUB = """
 import json, os, sys
-def run():
+def run(*_):
     print(json.dumps({
         "argv": sys.argv, "path": sys.path, "executable": sys.executable,
         "isolated": sys.flags.isolated, "no_site": sys.flags.no_site, "utf8": sys.flags.utf8_mode,
