@@ -201,10 +201,10 @@ def test_refused_at_a_step(
     problems: list[str] = []
     refused = 0
     for step in faults.choose(len(whole.steps) - 1, name):  # the last one is the end of the process
-        scenario.prepare(faulty, bundle)
         call = whole.steps[step - 1].split(" ")[0]
         if call == "dup2":  # the kernel has no reason, and of stderr there is nowhere to say it
             continue
+        scenario.prepare(faulty, bundle)
         number = chance.choice(ERRORS.get(call, OTHERS))
         outcome = faulty.fail(step, number, *words)
         where = f"{name}: {errno.errorcode[number]} at step {step}: {outcome.steps}"
