@@ -235,7 +235,7 @@ def test_a_report_that_is_lost(ocirt: Any, faulty: faults.Faults, bundle: Any) -
         reports = [s for s, name in enumerate(names, 1) if name == "recvmsg" and s > clone]
         for step in reports[:3]:
             outcome = faulty.fail(step, errno.ENOMEM, *words)
-            assert outcome.status == 1 and "Cannot allocate memory" in outcome.stderr
+            assert outcome.status == 1, outcome.steps
             assert faults.leftovers(bundle, faulty) == []
 
 
