@@ -209,32 +209,24 @@ def cgroups_of(id: str) -> list[str]:
 
 @pytest.fixture
 def leftovers() -> Callable[[Bundle], list[str]]:
-    """What is left of a container on the host: cgroups, mounts, processes."""
-    before = {pid for pid, _, name in processes() if name == MACHINE}
+    """What is left of a container on the host: cgroups, which a machine is in as well, mounts,
+    processes."""
 
     def find(bundle: Bundle) -> list[str]:
         found = cgroups_of(bundle.id)
         mounts = Path("/proc/self/mountinfo").read_text()
         found += [line for line in mounts.splitlines() if str(bundle.path) in line]
-        for pid, root, name in processes():
-            if str(bundle.path) in root or (name == MACHINE and pid not in before):
-                found.append(f"process {pid} {name} {root}")
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                root = os.readlink(folder / "root")
+                name = (folder / "comm").read_text().strip()
+            except OSError:
+                continue
+            if str(bundle.path) in root:
+                found.append(f"process {folder.name} {name} {root}")
         return found
 
     return find
-
-
-MACHINE = "memfd:ocirt-mac"  # as the kernel cuts the name of what it executes
-
-
-def processes() -> Iterator[tuple[str, str, str]]:
-    """(pid, root, name) of every process."""
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            root = os.readlink(folder / "root")
-            yield folder.name, root, (folder / "comm").read_text().strip()
-        except OSError:
-            continue
 
 
 @pytest.fixture(scope="session")

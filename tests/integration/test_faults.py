@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import json
 import random
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,8 @@ class Scenario:
             words = ["kill", bundle.id, "KILL"] if verb == "kill" else [verb, *flags, bundle.id]
             done = faulty(*words)
             assert done.status == 0, done.stderr
+            while verb == "kill" and json.loads(faulty("state", bundle.id).stdout)["pid"]:
+                time.sleep(0.001)  # it ends by itself
 
     def words(self, bundle: Any) -> list[str]:
         return [*self.verb, *self.flags(bundle), bundle.id, *self.after]
