@@ -486,6 +486,26 @@ int ocirt_pidfd_getfd(int pidfd, int fd)
     return result(syscall(SYS_pidfd_getfd, pidfd, fd, 0));
 }
 
+/* Of linux/seccomp.h. */
+enum { SET_MODE_FILTER = 1, GET_ACTION_AVAIL = 2, NEW_LISTENER = 8, WAIT_KILLABLE_RECV = 32 };
+
+int ocirt_seccomp_has_action(uint32_t action)
+{
+    int error = result(syscall(SYS_seccomp, GET_ACTION_AVAIL, 0, &action));
+
+    return error == -EOPNOTSUPP ? 0 : error < 0 ? error : 1;
+}
+
+/* Flags are looked at before the filter: without one it is EFAULT that says that all are known. */
+int ocirt_seccomp_has_flags(unsigned int flags)
+{
+    if (flags & WAIT_KILLABLE_RECV)
+        flags |= NEW_LISTENER; /* refused without */
+    int error = result(syscall(SYS_seccomp, SET_MODE_FILTER, flags, NULL));
+
+    return error == -EFAULT ? 1 : error == -EINVAL ? 0 : error;
+}
+
 /* ---- device programs: bpf(2) */
 
 /* Of linux/bpf.h. */

@@ -56,6 +56,9 @@ int ocirt_ioprio_set(int pid, int value);
 int ocirt_pidfd_open(int pid, unsigned int flags);
 int ocirt_pidfd_send_signal(int pidfd, int signal);
 int ocirt_pidfd_getfd(int pidfd, int fd);
+/* Does the kernel know this action, these flags of a filter? 1 or 0; ENOSYS without seccomp. */
+int ocirt_seccomp_has_action(uint32_t action);
+int ocirt_seccomp_has_flags(unsigned int flags);
 
 /* bpf(2) for the device programs of a cgroup v2 folder. load: size bytes of instructions; a
  * descriptor of the program; what the verifier says is in log (0-terminated) unless log_size is

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from ocirt.plan.program import Instruction, Plan
 
 _REPORT_SIZE = ops.REPORT_HEADER + ops.REPORT_TEXT_MAX
-_SIGKILL = 9
+_SIGKILL, _SIGSYS = 9, 31
+# After the filter is loaded, for plans that have one (SECCOMP in ocirt/plan/ops.py).
+_NEEDS = "to start its program a container needs read, write, close and execve, at least"
 _P_PIDFD = 3
 _FDS_A_MESSAGE = 200
 
@@ -167,7 +169,12 @@ class Session:
         status = self._wait_without_reaping()
         if status is None or os.WIFEXITED(status):
             raise KernelError("the set-up process ended too early")
-        raise KernelError(f"the set-up process was killed by signal {os.WTERMSIG(status)}")
+        signal = os.WTERMSIG(status)
+        raise KernelError(
+            f"the set-up process was killed by signal {signal}",
+            at="/linux/seccomp" if signal == _SIGSYS else None,
+            hint=_NEEDS if signal == _SIGSYS else "",
+        )
 
     def _wait_without_reaping(self) -> int | None:
         try:
