@@ -15,6 +15,7 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <sys/vfs.h>
 #include <sys/wait.h>
@@ -40,6 +41,7 @@
 #endif
 
 #define FDS_MAX 253 /* SCM_MAX_FD of the kernel */
+#define CONNECT_SECONDS 10
 
 /* -errno of a failed libc call. */
 static int result(long value)
@@ -271,8 +273,11 @@ int ocirt_connect(const char *path)
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return -errno;
+    /* Who listens there may never accept. */
+    struct timeval limit = {.tv_sec = CONNECT_SECONDS};
+    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
     if (connect(fd, (struct sockaddr *)&address, sizeof address) < 0) {
-        int error = -errno;
+        int error = errno == EAGAIN ? -ETIMEDOUT : -errno;
         close(fd);
         return error;
     }

@@ -218,6 +218,7 @@ class _Create:
                 make_folder(self.container)
             self._open_pins()
             session = self._start()
+            session.hand_over = self._hand_over
             session.run(
                 self.fds,
                 {
@@ -361,6 +362,14 @@ class _Create:
             from ocirt.runtime.pid_file import write_pid_file
 
             write_pid_file(self.options.pid_file, session.pid)
+
+    def _hand_over(self, listener: int) -> None:
+        from ocirt.runtime.seccomp_agent import hand_over
+        from ocirt.runtime.spec_state import spec_state
+
+        assert self.session
+        state = spec_state(self.state, "creating")
+        hand_over(self.document["linux"]["seccomp"], listener, self.session.pid, state)
 
     def _console(self, session: Session) -> None:
         from ocirt.runtime.console import copy_size, send_fd, set_size

@@ -107,6 +107,7 @@ def execute(
             if state.intel_rdt:
                 _join_rdt(session.pid, state)
             fds = {pin.slot: pins[pin.kind] for pin in plan.pins}
+            session.hand_over = lambda fd: _hand_over(fd, session, linux, state, now)
             session.run(fds, {READY: lambda: _ready(session, state, process, options)})
             _hand_out(session, options)
         except KernelError as error:
@@ -129,6 +130,15 @@ def _make_filter(container: Container, linux: dict[str, Any]) -> Filter | None:
     from ocirt.seccomp.filter import make_filter
 
     return make_filter(linux["seccomp"], os.path.join(os.path.dirname(container.folder), FILTERS))
+
+
+def _hand_over(
+    listener: int, session: Session, linux: dict[str, Any], state: State, status: str
+) -> None:
+    from ocirt.runtime.seccomp_agent import hand_over
+    from ocirt.runtime.spec_state import spec_state
+
+    hand_over(linux["seccomp"], listener, session.pid, spec_state(state, status))
 
 
 def _stopped() -> StateError:
