@@ -301,7 +301,10 @@ long op_SECCOMP(struct machine *m, const u64 *v)
     if (error < 0 || !listens)
         return error;
     m->step = 2;
-    return wait_for_host(m);
+    int listener = (int)error;
+    error = wait_for_host(m);
+    sys(close, listener); /* when the agent ends, what waits for it must get ENOSYS, and not wait on */
+    return error;
 }
 
 /* ---- the program */

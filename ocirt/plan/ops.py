@@ -287,9 +287,9 @@ def _table() -> dict[str, Op]:
         # What comes after it may need no more calls than any program: write for reports, read,
         # close, rt_sigaction, rt_sigprocmask, execve.
         # With SECCOMP_FILTER_FLAG_NEW_LISTENER the machine says before (REPORT_LISTENER) which
-        # number the listener will have, and waits afterwards for a message, whatever it says. So
-        # the host can take the listener (pidfd_getfd) without a call of the machine's, each of
-        # which may already be for the agent to decide.
+        # number the listener will have, and waits afterwards for a message, whatever it says, to
+        # close it. So the host can take the listener (pidfd_getfd) without a call of the machine's,
+        # each of which may already be for the agent to decide.
         (
             "SECCOMP",
             (("filter", DATA), ("flags", NUM)),
