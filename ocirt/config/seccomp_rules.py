@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 _NOTIFY = "SCMP_ACT_NOTIFY"
-# The greatest number that goes with an action; the kernel makes less of a greater errno.
-_NUMBERS = {"SCMP_ACT_ERRNO": 4095, "SCMP_ACT_TRACE": 0xFFFF}
+# The greatest number that goes with an action: of libseccomp, the kernel has one errno more.
+_NUMBERS = {"SCMP_ACT_ERRNO": 4094, "SCMP_ACT_TRACE": 0xFFFF}
 _ARGUMENTS = 6  # of a system call
 _MASKED = "SCMP_CMP_MASKED_EQ"
 

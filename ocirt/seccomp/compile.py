@@ -5,7 +5,10 @@ from __future__ import annotations
 
 from ocirt.errors import OcirtError
 from ocirt.host.kernel import seccomp_has_action
-from ocirt.seccomp import enosys
+from ocirt.seccomp.bpf import assemble, by_architecture, has_64_bits
+from ocirt.seccomp.enosys import newer_than
+from ocirt.seccomp.enosys import wanted as enosys_wanted
+from ocirt.seccomp.exact import decide, is_simple
 from ocirt.seccomp.library import UNKNOWN, Context, Library, LibraryError
 from ocirt.seccomp.names import (
     ACTIONS,
@@ -18,6 +21,9 @@ from ocirt.seccomp.names import (
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+    from ocirt.seccomp.bpf import Instruction
+    from ocirt.seccomp.exact import Rule
 
 _AT = "/linux/seccomp"
 _TREE_FROM = 32  # rules, from which runc on has calls looked for in a tree
@@ -44,8 +50,7 @@ def compile_profile(profile: dict[str, Any], library: Library) -> bytes:
                 raise OcirtError(text, at=at) from None
         _add_rules(context, profile, default, library)
         program = _export(context)
-    if enosys.wanted(default):
-        program = enosys.prelude(_greatest(profile, {*tokens, library.native}, library)) + program
+    program = _first(profile, default, {*tokens, library.native}, library) + program
     if len(program) > INSTRUCTION * INSTRUCTIONS_MAX:
         size = len(program) // INSTRUCTION
         text = f"the filter has {size} instructions, the kernel takes {INSTRUCTIONS_MAX}"
@@ -128,12 +133,33 @@ def _export(context: Context) -> bytes:
         raise OcirtError(f"libseccomp can't make the filter: {error}", at=_AT) from None
 
 
-def _greatest(profile: dict[str, Any], tokens: set[int], library: Library) -> dict[int, int]:
-    """For each architecture the greatest number that the profile names, in whatever rule."""
+def _first(profile: dict[str, Any], default: int, tokens: set[int], library: Library) -> bytes:
+    """What is decided before libseccomp's filter: for each architecture the calls that are newer
+    than the profile, and those whose rules need exactness."""
     names = {name for rule in profile.get("syscalls") or [] for name in rule["names"]}
-    found = {}
+    special = _special(profile, default)
+    bodies: dict[int, list[Instruction]] = {}
     for token in tokens:
         greatest = max((library.call(name, token) for name in names), default=UNKNOWN)
-        if greatest > 0:
-            found[token] = greatest
-    return found
+        body = newer_than(greatest) if greatest > 0 and enosys_wanted(default) else []
+        for name, rules in special.items():
+            call = library.call(name, token)
+            if call >= 0:
+                body += decide(call, rules, default, has_64_bits(token))
+        if body:
+            bodies[token] = body
+    return assemble(by_architecture(bodies)) if bodies else b""
+
+
+def _special(profile: dict[str, Any], default: int) -> dict[str, list[Rule]]:
+    """{name: its rules} of the calls that are not left to libseccomp."""
+    found: dict[str, list[Rule]] = {}
+    for rule in profile.get("syscalls") or []:
+        action = action_number(rule["action"], rule.get("errnoRet"))
+        if action != default:
+            for name in rule["names"]:
+                found.setdefault(name, []).extend((cs, action) for cs in _conditions(rule))
+    # A rule without conditions is for all calls of the name, whatever others there are.
+    return {
+        n: rules for n, rules in found.items() if all(c for c, _ in rules) and not is_simple(rules)
+    }

@@ -427,7 +427,7 @@ ROWS: list[tuple[dict[str, Any], str, str]] = [
         f"{SECCOMP}/defaultErrnoRet",
         "is for SCMP_ACT_ERRNO and SCMP_ACT_TRACE, not for SCMP_ACT_ALLOW",
     ),
-    (rule(errnoRet=4096), f"{RULE}/errnoRet", "must be at most 4095, not 4096"),
+    (rule(errnoRet=4095), f"{RULE}/errnoRet", "must be at most 4094, not 4095"),
     (
         rule(errnoRet=65536, action="SCMP_ACT_TRACE"),
         f"{RULE}/errnoRet",
@@ -682,7 +682,7 @@ def test_hint(changes: dict[str, Any], hint: str) -> None:
         {"/linux/seccomp": None, "/linux/uidMappings": [], "/linux/netDevices": {}},
         seccomp(),
         seccomp(defaultAction="SCMP_ACT_ERRNO", defaultErrnoRet=0, syscalls=[], flags=[]),
-        rule(errnoRet=4095, names=["no_such_call", "read"]),
+        rule(errnoRet=4094, names=["no_such_call", "read"]),
         rule(args=[argument(op="SCMP_CMP_MASKED_EQ", valueTwo=(1 << 64) - 1), argument(index=5)]),
         rule(action=NOTIFY)
         | {f"{SECCOMP}/listenerPath": "/run/agent", f"{SECCOMP}/listenerMetadata": "x"},
