@@ -27,8 +27,8 @@ _Static_assert(sizeof(struct record) == 56, "ocirt/plan/ops.py says so");
 
 void leave(int status)
 {
-    for (;;)
-        sys(exit_group, status);
+    sys(exit_group, status);
+    __builtin_trap(); /* a filter forbids even that */
 }
 
 /* In one piece: a message of the connection, fewer than PIPE_BUF bytes of a pipe. With write, which

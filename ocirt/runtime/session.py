@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ocirt.plan.program import Instruction, Plan
 
 _REPORT_SIZE = ops.REPORT_HEADER + ops.REPORT_TEXT_MAX
-_SIGKILL, _SIGSYS = 9, 31
+_SIGKILL = 9
 _NEEDS = "to start its program a container needs read, write, close and execve, at least"
 _P_PIDFD = 3
 _FDS_A_MESSAGE = 200
@@ -188,7 +188,7 @@ class Session:
             text, filtered = "the set-up process ended too early", True
         else:
             signal = os.WTERMSIG(status)
-            text, filtered = f"the set-up process was killed by signal {signal}", signal == _SIGSYS
+            text, filtered = f"the set-up process was killed by signal {signal}", signal != _SIGKILL
         if filtered and any(i.op.name == "SECCOMP" for i in self.plan.instructions):
             raise KernelError(text, at="/linux/seccomp", hint=_NEEDS)
         raise KernelError(text)
