@@ -138,18 +138,29 @@ def test_all_that_a_verb_imports(verb: str, scene: Scene, container: str) -> Non
 # ---- a real container
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
-@pytest.mark.skipif(not shutil.which("busybox"), reason="busybox is not installed")
-def test_a_whole_life(scene: Scene, tmp_path: Path) -> None:
-    """What is imported inside functions counts too."""
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    busybox = shutil.which("busybox")
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    if not busybox:
+        pytest.skip("busybox is not installed")
     bundle = tmp_path / "bundle"
     (bundle / "rootfs/bin").mkdir(parents=True)
-    busybox = shutil.which("busybox")
-    assert busybox
     shutil.copy(busybox, bundle / "rootfs/bin/sleep")
+    write_config(bundle, "100")
+    return bundle
+
+
+def write_config(bundle: Path, seconds: str, **linux: object) -> None:
     document = default_config()
-    document["process"].update(terminal=False, args=["/bin/sleep", "100"])
+    document["process"].update(terminal=False, args=["/bin/sleep", seconds])
+    document["linux"].update(linux)
     (bundle / "config.json").write_text(json.dumps(document))
+
+
+def test_a_whole_life(scene: Scene, bundle: Path) -> None:
+    """What is imported inside functions counts too."""
     here = ("--bundle", str(bundle))
     calls = [
         ("create", *here, "c"),
@@ -162,10 +173,25 @@ def test_a_whole_life(scene: Scene, tmp_path: Path) -> None:
         ("delete", "--force", "c"),
     ]
     try:
-        found = {call[0]: foreign(scene.verb(*call)) - ALLOWED for call in calls}
-        assert found == {call[0]: set() for call in calls}
-        document["process"]["args"] = ["/bin/sleep", "0"]
-        (bundle / "config.json").write_text(json.dumps(document))
+        found = {call[0]: scene.verb(*call) for call in calls}
+        unwanted = {verb: foreign(modules) - ALLOWED for verb, modules in found.items()}
+        assert unwanted == {call[0]: set() for call in calls}
+        assert not [name for modules in found.values() for name in modules if "seccomp" in name]
+        write_config(bundle, "0")
         assert foreign(scene.verb("run", *here, "c")) - ALLOWED - FOREGROUND == set()
     finally:
         scene.verb("delete", "--force", "c")
+
+
+def test_a_filter(scene: Scene, bundle: Path) -> None:
+    """One that was compiled before costs a few small modules, and no libseccomp."""
+    profile = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": []}
+    write_config(bundle, "0", seccomp=profile)
+    call = ("run", "--bundle", str(bundle), "c")
+    compiled = {"bpf", "compile", "enosys", "exact", "library", "_libseccomp"}
+    used = {"filter", "cache", "names"}
+    for expected in (compiled | used, used):
+        modules = scene.verb(*call)
+        package = {n for n in own(modules) if n.startswith("seccomp.")}
+        assert package == {f"seccomp.{name}" for name in expected}
+        assert foreign(modules) - ALLOWED - FOREGROUND == {"_blake2"}
