@@ -10,7 +10,8 @@ from ocirt.errors import OcirtError
 from ocirt.host.constants import CAPABILITIES, NAMESPACE_FLAGS
 from ocirt.host.kernel import seccomp_has_flags
 from ocirt.plan.mount_options import NAMES
-from ocirt.seccomp.names import ACTIONS, ARCHITECTURES, FLAGS, OPERATORS
+from ocirt.seccomp.filter import FLAGS
+from ocirt.seccomp.names import ACTIONS, ARCHITECTURES, OPERATORS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

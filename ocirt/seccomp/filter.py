@@ -8,18 +8,20 @@ from ocirt import __version__
 from ocirt.errors import OcirtError
 from ocirt.host.kernel import seccomp_has_flags
 from ocirt.seccomp import cache
-from ocirt.seccomp.names import (
-    FLAG_NEW_LISTENER,
-    FLAG_SPEC_ALLOW,
-    FLAG_TSYNC,
-    FLAG_WAIT_KILLABLE_RECV,
-    FLAGS,
-    action_text,
-)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+# linux/seccomp.h
+FLAG_TSYNC, FLAG_LOG, FLAG_SPEC_ALLOW, FLAG_NEW_LISTENER = 1, 2, 4, 8
+FLAG_WAIT_KILLABLE_RECV = 32
+FLAGS = {
+    "SECCOMP_FILTER_FLAG_TSYNC": FLAG_TSYNC,
+    "SECCOMP_FILTER_FLAG_LOG": FLAG_LOG,
+    "SECCOMP_FILTER_FLAG_SPEC_ALLOW": FLAG_SPEC_ALLOW,
+    "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV": FLAG_WAIT_KILLABLE_RECV,
+}
 
 # What a program depends on; flags are given to the kernel beside it.
 _MEMBERS = ("defaultAction", "defaultErrnoRet", "architectures", "syscalls")
@@ -45,7 +47,10 @@ def make_filter(profile: dict[str, Any], folder: str = "") -> Filter:
     """The Filter of linux.seccomp; ``folder`` of the cache, "" for none. Raises OcirtError for
     what this host can't do."""
     flags = _flags(profile)
-    text = f"seccomp filter, default {action_text(profile)}"
+    number = profile.get("defaultErrnoRet")
+    text = f"seccomp filter, default {profile['defaultAction']}"
+    if number is not None:
+        text += f" {number}"
     return Filter(_program(profile, folder), flags, text)
 
 

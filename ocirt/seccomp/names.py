@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
 ALLOW, LOG, TRACE, NOTIFY = 0x7FFF0000, 0x7FFC0000, 0x7FF00000, 0x7FC00000
 ERRNO, TRAP, KILL_THREAD, KILL_PROCESS = 0x00050000, 0x00030000, 0x00000000, 0x80000000
 ACTIONS = {
@@ -33,15 +29,6 @@ OPERATORS = {
     "SCMP_CMP_MASKED_EQ": 7,
 }
 
-FLAG_TSYNC, FLAG_LOG, FLAG_SPEC_ALLOW, FLAG_NEW_LISTENER = 1, 2, 4, 8
-FLAG_WAIT_KILLABLE_RECV = 32
-FLAGS = {
-    "SECCOMP_FILTER_FLAG_TSYNC": FLAG_TSYNC,
-    "SECCOMP_FILTER_FLAG_LOG": FLAG_LOG,
-    "SECCOMP_FILTER_FLAG_SPEC_ALLOW": FLAG_SPEC_ALLOW,
-    "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV": FLAG_WAIT_KILLABLE_RECV,
-}
-
 ARCHITECTURES = tuple(
     "SCMP_ARCH_" + name
     for name in (
@@ -60,10 +47,3 @@ def action_number(action: str, number: int | None) -> int:
     if value in _WITH_NUMBER:
         value |= _EPERM if number is None else number
     return value
-
-
-def action_text(profile: dict[str, Any]) -> str:
-    """A profile's default action, for people."""
-    action: str = profile["defaultAction"]
-    number = action_number(action, profile.get("defaultErrnoRet")) & 0xFFFF
-    return f"{action} {number}" if ACTIONS[action] in _WITH_NUMBER else action

@@ -15,7 +15,8 @@ from ocirt.plan.ops import NO_SLOT
 from ocirt.plan.program import Plan
 from ocirt.plan.verify import PlanFault, verify
 from ocirt.seccomp.bpf import IF_EQUAL, LOAD, RETURN, assemble
-from ocirt.seccomp.names import ALLOW, ERRNO, FLAG_NEW_LISTENER, KILL_PROCESS, NOTIFY
+from ocirt.seccomp.filter import FLAG_NEW_LISTENER
+from ocirt.seccomp.names import ALLOW, ERRNO, KILL_PROCESS, NOTIFY
 
 from .conftest import needs_root
 from .driver import Machine, op

@@ -10,8 +10,13 @@ import pytest
 
 from ocirt.errors import OcirtError
 from ocirt.seccomp import cache
-from ocirt.seccomp.filter import Filter, make_filter
-from ocirt.seccomp.names import FLAG_NEW_LISTENER, FLAG_SPEC_ALLOW, FLAGS
+from ocirt.seccomp.filter import (
+    FLAG_NEW_LISTENER,
+    FLAG_SPEC_ALLOW,
+    FLAGS,
+    Filter,
+    make_filter,
+)
 
 LIBRARY = os.path.realpath(__file__)
 KEY = cache.key_of(["a"])
