@@ -136,30 +136,31 @@ def _export(context: Context) -> bytes:
 def _first(profile: dict[str, Any], default: int, tokens: set[int], library: Library) -> bytes:
     """What is decided before libseccomp's filter: for each architecture the calls that are newer
     than the profile, and those whose rules need exactness."""
-    names = {name for rule in profile.get("syscalls") or [] for name in rule["names"]}
-    special = _special(profile, default)
     bodies: dict[int, list[Instruction]] = {}
     for token in tokens:
-        greatest = max((library.call(name, token) for name in names), default=UNKNOWN)
-        body = newer_than(greatest) if greatest > 0 and enosys_wanted(default) else []
-        for name, rules in special.items():
-            call = library.call(name, token)
-            if call >= 0:
+        calls = _rules_of_calls(profile, token, library)
+        body: list[Instruction] = []
+        if enosys_wanted(default) and max(calls, default=0) > 0:
+            body += newer_than(max(calls))
+        for call, rules in calls.items():
+            # libseccomp takes no rule that changes nothing, and one without conditions for all.
+            rules = [rule for rule in rules if rule[1] != default]
+            if all(conditions for conditions, _ in rules) and not is_simple(rules):
                 body += decide(call, rules, default, has_64_bits(token))
         if body:
             bodies[token] = body
     return assemble(by_architecture(bodies)) if bodies else b""
 
 
-def _special(profile: dict[str, Any], default: int) -> dict[str, list[Rule]]:
-    """{name: its rules} of the calls that are not left to libseccomp."""
-    found: dict[str, list[Rule]] = {}
+def _rules_of_calls(profile: dict[str, Any], token: int, library: Library) -> dict[int, list[Rule]]:
+    """{number of a call: its rules, in their order}, for an architecture. A call may have two
+    names."""
+    found: dict[int, list[Rule]] = {}
     for rule in profile.get("syscalls") or []:
         action = action_number(rule["action"], rule.get("errnoRet"))
-        if action != default:
-            for name in rule["names"]:
-                found.setdefault(name, []).extend((cs, action) for cs in _conditions(rule))
-    # A rule without conditions is for all calls of the name, whatever others there are.
-    return {
-        n: rules for n, rules in found.items() if all(c for c, _ in rules) and not is_simple(rules)
-    }
+        alternatives: list[Rule] = [(conditions, action) for conditions in _conditions(rule)]
+        for name in rule["names"]:
+            call = library.call(name, token)
+            if call >= 0:
+                found.setdefault(call, []).extend(alternatives)
+    return found
