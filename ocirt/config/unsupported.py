@@ -19,7 +19,6 @@ _LINUX = {
     "gidMappings": f"user namespaces {_LATER}",
     "memoryPolicy": f"memory policies {_LATER}",
     "netDevices": f"network devices {_LATER}",
-    "seccomp": f"seccomp filters {_LATER}",
     "uidMappings": f"user namespaces {_LATER}",
 }
 
