@@ -6,7 +6,12 @@ from __future__ import annotations
 from ocirt import SPEC_VERSION, __version__
 from ocirt.commands.output import put_json
 from ocirt.commands.version import commit
-from ocirt.host.constants import CAPABILITIES, NAMESPACE_FLAGS
+from ocirt.host.constants import (
+    CAPABILITIES,
+    MEMORY_POLICIES,
+    MEMORY_POLICY_FLAGS,
+    NAMESPACE_FLAGS,
+)
 from ocirt.plan.mount_options import NAMES
 
 TYPE_CHECKING = False
@@ -53,6 +58,10 @@ def features() -> dict[str, Any]:
             "intelRdt": {"enabled": True, "schemata": True, "monitoring": True},
             "mountExtensions": {"idmap": {"enabled": False}},
             "netDevices": {"enabled": False},
+            "memoryPolicy": {
+                "modes": sorted(MEMORY_POLICIES),
+                "flags": sorted(MEMORY_POLICY_FLAGS),
+            },
         },
         "annotations": {"io.ocirt.version": __version__, "io.ocirt.commit": commit()},
         # With the systemd driver they are properties of the unit, unless

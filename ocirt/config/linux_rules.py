@@ -204,6 +204,14 @@ def _intel_rdt(document: dict[str, Any], base: str, report: Report) -> None:
         intel_rdt_rules.check(settings, "/linux/intelRdt", report)
 
 
+def _memory_policy(document: dict[str, Any], base: str, report: Report) -> None:
+    policy = linux_of(document).get("memoryPolicy")
+    if policy is not None:
+        from ocirt.config import memory_policy_rules
+
+        memory_policy_rules.check(policy, "/linux/memoryPolicy", report)
+
+
 _MOUNT_NAMESPACE = (
     "linux/namespaces",
     "mounts",
@@ -226,4 +234,5 @@ RULES = (
     ((), _resources),
     (("linux/intelRdt",), _intel_rdt),
     (("linux/personality",), _personality),
+    (("linux/memoryPolicy",), _memory_policy),
 )

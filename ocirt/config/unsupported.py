@@ -17,7 +17,6 @@ _PLATFORMS = ("freebsd", "solaris", "vm", "windows", "zos")
 _LATER = "come with a later release of ocirt"
 _LINUX = {
     "gidMappings": f"user namespaces {_LATER}",
-    "memoryPolicy": f"memory policies {_LATER}",
     "netDevices": f"network devices {_LATER}",
     "seccomp": f"seccomp filters {_LATER}",
     "uidMappings": f"user namespaces {_LATER}",

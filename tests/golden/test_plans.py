@@ -92,6 +92,8 @@ def user_and_names() -> Plan:
     process.update(apparmorProfile="profile", selinuxLabel="a:b:c:s0")
     document["linux"]["sysctl"] = {"net.ipv4.ip_forward": "1", "net/ipv4/conf/eth0.1/x": "2"}
     document["linux"]["personality"] = {"domain": "LINUX32"}
+    policy = {"mode": "MPOL_BIND", "nodes": "0-1,64", "flags": ["MPOL_F_STATIC_NODES"]}
+    document["linux"]["memoryPolicy"] = policy
     return create(document)
 
 
@@ -130,6 +132,7 @@ def no_mount_namespace() -> Plan:
 
 def exec_with_terminal() -> Plan:
     document = config()
+    document["linux"]["memoryPolicy"] = {"mode": "MPOL_LOCAL"}
     return compile_join_exec(
         document["process"],
         document["linux"],

@@ -48,6 +48,7 @@ CONTROL = "its value has a control character"
 DEADLINE = {"policy": "SCHED_DEADLINE", "runtime": 2000, "deadline": 3000, "period": 4000}
 DEVICE: dict[str, Any] = {"path": "/dev/x", "type": "c", "major": 1, "minor": 1}
 RDT = "/linux/intelRdt"
+POLICY = "/linux/memoryPolicy"
 NO_FOLDER = 'must be the name of one folder, or "/" for the default class'
 KERNELS = "is a name of the kernel's own in a resctrl file system"
 NO_BANDWIDTH = r"does not match ^MB:[^\n]*$"
@@ -362,6 +363,62 @@ ROWS: list[tuple[dict[str, Any], str, str]] = [
     ({"/linux/readonlyPaths": ["a"]}, "/linux/readonlyPaths/0", "must be an absolute path, not"),
     ({"/linux/cgroupsPath": "/a/../../b"}, "/linux/cgroupsPath", 'must not contain ".."'),
     ({"/linux/personality": {}}, "/linux/personality/domain", "is required"),
+    # ---- memory policy
+    ({POLICY: {}}, f"{POLICY}/mode", "is required"),
+    ({POLICY: {"nodes": "0-7"}}, f"{POLICY}/mode", "is required"),
+    ({POLICY: {"mode": "BIND"}}, f"{POLICY}/mode", "'BIND' is none of MPOL_DEFAULT, MPOL_BIND"),
+    (
+        {POLICY: {"mode": "MPOL_BIND", "nodes": "0", "flags": ["MPOL_F_ALL"]}},
+        f"{POLICY}/flags/0",
+        "'MPOL_F_ALL' is none of MPOL_F_NUMA_BALANCING",
+    ),
+    *(
+        ({POLICY: {"mode": mode}}, f"{POLICY}/nodes", f"{mode} needs at least one node")
+        for mode in (
+            *("MPOL_BIND", "MPOL_INTERLEAVE", "MPOL_WEIGHTED_INTERLEAVE"),
+            "MPOL_PREFERRED_MANY",
+        )
+    ),
+    *(
+        ({POLICY: {"mode": mode, "nodes": "0-7"}}, f"{POLICY}/nodes", f"{mode} takes no nodes")
+        for mode in ("MPOL_DEFAULT", "MPOL_LOCAL")
+    ),
+    *(
+        ({POLICY: {"mode": "MPOL_BIND", "nodes": nodes}}, f"{POLICY}/nodes", text)
+        for nodes, text in (
+            ("all", "'all' is no number or range"),
+            ("0-9876543210", "'0-9876543210' is no number or range"),
+            ("0,,1", "'' is no number or range"),
+            ("3-1", "3-1 is no range of numbers below 65536"),
+            ("0-6:2", "a range of nodes has no stride"),
+            ("0,1024", "nodes are numbers below 1024"),
+            ("0-1024", "nodes are numbers below 1024"),
+        )
+    ),
+    (
+        {POLICY: {"mode": "MPOL_INTERLEAVE", "nodes": "0", "flags": ["MPOL_F_NUMA_BALANCING"]}},
+        f"{POLICY}/flags/0",
+        "MPOL_F_NUMA_BALANCING is for MPOL_BIND and MPOL_PREFERRED_MANY, not for MPOL_INTERLEAVE",
+    ),
+    (
+        {
+            POLICY: {
+                "mode": "MPOL_BIND",
+                "nodes": "0",
+                "flags": ["MPOL_F_RELATIVE_NODES", "MPOL_F_STATIC_NODES"],
+            }
+        },
+        f"{POLICY}/flags/1",
+        "MPOL_F_STATIC_NODES and MPOL_F_RELATIVE_NODES exclude one another",
+    ),
+    *(
+        (
+            {POLICY: {"mode": mode, "flags": ["MPOL_F_RELATIVE_NODES"]}},
+            f"{POLICY}/flags/0",
+            "MPOL_F_RELATIVE_NODES needs nodes",
+        )
+        for mode in ("MPOL_PREFERRED", "MPOL_LOCAL")
+    ),
     # ---- Intel RDT
     ({RDT: {"closID": "."}}, f"{RDT}/closID", f"'.' {NO_FOLDER}"),
     ({RDT: {"closID": ".."}}, f"{RDT}/closID", f"'..' {NO_FOLDER}"),
@@ -397,11 +454,6 @@ ROWS: list[tuple[dict[str, Any], str, str]] = [
         {"/linux/netDevices": {"eth0": {"name": "a"}}},
         "/linux/netDevices",
         "network devices" + LATER,
-    ),
-    (
-        {"/linux/memoryPolicy": {"mode": "MPOL_LOCAL"}},
-        "/linux/memoryPolicy",
-        "memory policies" + LATER,
     ),
     ({"/mounts/1/uidMappings": MAPPING}, "/mounts/1/uidMappings", "id-mapped mounts" + LATER),
     ({"/mounts/1/options/1": "ridmap"}, "/mounts/1/options/1", "id-mapped mounts" + LATER),
@@ -603,6 +655,10 @@ def test_hint(changes: dict[str, Any], hint: str) -> None:
         {"/linux/resources": {"cpu": {"cpus": "", "quota": -1, "burst": 3}, "blockIO": {}}},
         {"/linux/seccomp": None, "/linux/uidMappings": [], "/linux/netDevices": {}},
         {"/windows": None, "/freebsd": {}},
+        {POLICY: {"mode": "MPOL_DEFAULT"}},
+        {POLICY: {"mode": "MPOL_PREFERRED", "nodes": " \n"}},
+        {POLICY: {"mode": "MPOL_PREFERRED_MANY", "nodes": "0-3, 7", "flags": []}},
+        {POLICY: {"mode": "MPOL_BIND", "nodes": "0", "flags": ["MPOL_F_NUMA_BALANCING"]}},
         {RDT: {}},
         {RDT: {"closID": "/", "l3CacheSchema": "", "schemata": [], "enableMonitoring": False}},
         {RDT: {"closID": "guaranteed group", "schemata": ["L3:0=7f0;1=1f", "", "MB:0=20;1=70"]}},

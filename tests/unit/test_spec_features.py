@@ -81,6 +81,8 @@ def test_features(capsys: pytest.CaptureFixture[str]) -> None:
     assert document["linux"]["capabilities"] == sorted(CAPABILITIES)
     assert document["linux"]["mountExtensions"]["idmap"]["enabled"] is False
     assert document["linux"]["seccomp"]["enabled"] is False
+    assert "MPOL_WEIGHTED_INTERLEAVE" in document["linux"]["memoryPolicy"]["modes"]
+    assert "MPOL_F_STATIC_NODES" in document["linux"]["memoryPolicy"]["flags"]
     rdt = {"enabled": True, "schemata": True, "monitoring": True}
     assert document["linux"]["intelRdt"] == rdt
 
@@ -98,6 +100,9 @@ def config(**linux: object) -> bytes:
 def test_features_says_what_is_refused() -> None:
     """What it calls disabled is not accepted, and no other namespace is refused."""
     assert examine(config())[1] == []
+    for mode in features()["linux"]["memoryPolicy"]["modes"]:
+        nodes = "" if mode in ("MPOL_DEFAULT", "MPOL_LOCAL") else "0"
+        assert examine(config(memoryPolicy={"mode": mode, "nodes": nodes}))[1] == []
     assert examine(config(seccomp={"defaultAction": "SCMP_ACT_ALLOW"}))[1]
     assert examine(config(netDevices={"eth0": {"name": "e0"}}))[1]
     assert examine(config(intelRdt={"closID": "a", "enableMonitoring": True}))[1] == []
