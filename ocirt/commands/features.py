@@ -57,7 +57,7 @@ def features() -> dict[str, Any]:
             "selinux": {"enabled": True},
             "intelRdt": {"enabled": True, "schemata": True, "monitoring": True},
             "mountExtensions": {"idmap": {"enabled": False}},
-            "netDevices": {"enabled": False},
+            "netDevices": {"enabled": True},
             "memoryPolicy": {
                 "modes": sorted(MEMORY_POLICIES),
                 "flags": sorted(MEMORY_POLICY_FLAGS),

@@ -212,6 +212,17 @@ def _memory_policy(document: dict[str, Any], base: str, report: Report) -> None:
         memory_policy_rules.check(policy, "/linux/memoryPolicy", report)
 
 
+def _net_devices(document: dict[str, Any], base: str, report: Report) -> None:
+    devices, at = linux_of(document).get("netDevices"), "/linux/netDevices"
+    if devices:
+        if "network" not in kinds_of(document):
+            text = "needs a network namespace of the container's own"
+            report.wrong(at, text, hint=add_namespace("network"))
+        from ocirt.config import net_device_rules
+
+        net_device_rules.check(devices, at, report)
+
+
 _MOUNT_NAMESPACE = (
     "linux/namespaces",
     "mounts",
@@ -235,4 +246,5 @@ RULES = (
     (("linux/intelRdt",), _intel_rdt),
     (("linux/personality",), _personality),
     (("linux/memoryPolicy",), _memory_policy),
+    (("linux/namespaces", "linux/netDevices"), _net_devices),
 )

@@ -13,7 +13,7 @@ from ocirt.host.constants import (
 )
 from ocirt.plan import paths, process
 from ocirt.plan.devices import compile_devices
-from ocirt.plan.host_work import HOOKS, READY, TAG_HOST_ROOT
+from ocirt.plan.host_work import HOOKS, NET_DEVICES, READY, TAG_HOST_ROOT
 from ocirt.plan.mounts import MountContext, compile_mounts, default_propagation
 from ocirt.plan.namespaces import Namespaces, compile_namespaces
 from ocirt.plan.ops import NO_SLOT
@@ -67,6 +67,8 @@ def compile_create(request: Request) -> Plan:
     linux = document.get("linux") or {}
     namespaces = Namespaces(linux)
     compile_namespaces(plan, namespaces)
+    if linux.get("netDevices"):
+        plan.sync(NET_DEVICES, "/linux/netDevices")
     if request.keyring:
         join_keyring(plan, request.id)
     process.open_procfs_for_labels(plan, document["process"], "/process")

@@ -106,6 +106,7 @@ def namespaces() -> Plan:
         {"type": "network", "path": "/run/netns/a"},
     ]
     document["linux"]["timeOffsets"] = {"boottime": {"secs": 10}}
+    document["linux"]["netDevices"] = {"eth0": {"name": "net%d"}}
     document["linux"]["rootfsPropagation"] = "rshared"
     del document["hostname"]
     return create(document, pivot=False)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from ocirt.config.load import examine
+from ocirt.errors import pointer
 
 DELETE = object()
 VALID: dict[str, Any] = {
@@ -48,6 +49,7 @@ CONTROL = "its value has a control character"
 DEADLINE = {"policy": "SCHED_DEADLINE", "runtime": 2000, "deadline": 3000, "period": 4000}
 DEVICE: dict[str, Any] = {"path": "/dev/x", "type": "c", "major": 1, "minor": 1}
 RDT = "/linux/intelRdt"
+DEVICES = "/linux/netDevices"
 POLICY = "/linux/memoryPolicy"
 NO_FOLDER = 'must be the name of one folder, or "/" for the default class'
 KERNELS = "is a name of the kernel's own in a resctrl file system"
@@ -363,6 +365,38 @@ ROWS: list[tuple[dict[str, Any], str, str]] = [
     ({"/linux/readonlyPaths": ["a"]}, "/linux/readonlyPaths/0", "must be an absolute path, not"),
     ({"/linux/cgroupsPath": "/a/../../b"}, "/linux/cgroupsPath", 'must not contain ".."'),
     ({"/linux/personality": {}}, "/linux/personality/domain", "is required"),
+    # ---- network devices
+    (
+        {"/linux/namespaces/1": {"type": "cgroup"}, SYSCTL: {}, DEVICES: {"eth0": {}}},
+        DEVICES,
+        "needs a network namespace of the container's own",
+    ),
+    *(
+        ({DEVICES: {name: {}}}, DEVICES + pointer(name), "is no name of a network device")
+        for name in ("", ".", "..", "a/b", "a:0", "a b", "a\tb", "a\nb", "a\u00e0", "x" * 16)
+    ),
+    *(
+        ({DEVICES: {"eth0": {"name": name}}}, f"{DEVICES}/eth0/name", text)
+        for name, text in (
+            ("..", "'..' is no name of a network device"),
+            ("a/b", "'a/b' is no name of a network device"),
+            ("ä" * 8, "is no name of a network device"),
+            ("a%s", 'of "%" only one %d is allowed'),
+            ("a%", 'of "%" only one %d is allowed'),
+            ("a%d%d", 'of "%" only one %d is allowed'),
+        )
+    ),
+    (
+        {DEVICES: {"eth0": {"name": "net0"}, "eth1": {"name": "net0"}}},
+        f"{DEVICES}/eth1",
+        "the container would have two devices net0",
+    ),
+    (
+        {DEVICES: {"eth0": {"name": "eth1"}, "eth1": {}}},
+        f"{DEVICES}/eth1",
+        "the container would have two devices eth1",
+    ),
+    ({DEVICES: {"eth0": {"name": 1}}}, f"{DEVICES}/eth0/name", "must be a string, not an integer"),
     # ---- memory policy
     ({POLICY: {}}, f"{POLICY}/mode", "is required"),
     ({POLICY: {"nodes": "0-7"}}, f"{POLICY}/mode", "is required"),
@@ -449,11 +483,6 @@ ROWS: list[tuple[dict[str, Any], str, str]] = [
         {"/linux/seccomp": {"defaultAction": "SCMP_ACT_ALLOW"}},
         "/linux/seccomp",
         "seccomp filters" + LATER,
-    ),
-    (
-        {"/linux/netDevices": {"eth0": {"name": "a"}}},
-        "/linux/netDevices",
-        "network devices" + LATER,
     ),
     ({"/mounts/1/uidMappings": MAPPING}, "/mounts/1/uidMappings", "id-mapped mounts" + LATER),
     ({"/mounts/1/options/1": "ridmap"}, "/mounts/1/options/1", "id-mapped mounts" + LATER),
@@ -655,6 +684,8 @@ def test_hint(changes: dict[str, Any], hint: str) -> None:
         {"/linux/resources": {"cpu": {"cpus": "", "quota": -1, "burst": 3}, "blockIO": {}}},
         {"/linux/seccomp": None, "/linux/uidMappings": [], "/linux/netDevices": {}},
         {"/windows": None, "/freebsd": {}},
+        {DEVICES: {"eth0": {"name": "eth1"}, "eth1": {"name": "eth0"}, "x" * 15: {"name": ""}}},
+        {DEVICES: {"eth0": {"name": "net%d"}, "eth1": {"name": "net%d"}}},
         {POLICY: {"mode": "MPOL_DEFAULT"}},
         {POLICY: {"mode": "MPOL_PREFERRED", "nodes": " \n"}},
         {POLICY: {"mode": "MPOL_PREFERRED_MANY", "nodes": "0-3, 7", "flags": []}},
