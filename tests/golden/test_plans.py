@@ -22,7 +22,7 @@ from ocirt.plan.encode import decode_segment, encode_segment
 from ocirt.plan.exec import compile_join_exec
 from ocirt.plan.namespaces import Namespaces
 from ocirt.plan.program import Plan
-from ocirt.plan.show import to_text
+from ocirt.plan.show import to_document, to_text
 from ocirt.plan.verify import verify
 
 PLANS = Path(__file__).parent / "plans"
@@ -185,6 +185,12 @@ def test_values_of_the_environment_are_secret() -> None:
     assert "hidden" not in to_text(plan, show_env=False)
     assert "TOKEN=..." in to_text(plan, show_env=False)
     assert "TOKEN=hidden" in to_text(plan, show_env=True)
+
+
+def test_data_that_is_no_text() -> None:
+    rows = {row["op"]: row for row in to_document(user_and_names(), False)["operations"]}
+    assert rows["GROUPS"]["groups"] == "0500000006000000"
+    assert rows["MEMORY_POLICY"]["nodes"] == "0300000000000000" + "0100000000000000"
 
 
 if __name__ == "__main__":

@@ -3,16 +3,21 @@ from inside. The devices of this machine are left alone."""
 
 from __future__ import annotations
 
+import errno
 import os
+import random
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ocirt.host import kernel
 from ocirt.host.constants import CLONE_NEWNET
+
+from . import faults
 
 AT = "/linux/netDevices"
 SHOW = "ip address show dev "
@@ -46,7 +51,9 @@ class Network:
 
     def show(self, device: str) -> str:
         """All about one device, but for what changes by itself."""
-        text = self.ip(f"address show dev {device}").replace("tentative ", "")
+        text = self.ip(f"address show dev {device}")
+        for word in ("tentative ", "NO-CARRIER,"):
+            text = text.replace(word, "")
         return "\n".join(line for line in text.splitlines() if "inet6 fe80" not in line)
 
     def end(self) -> None:
@@ -73,8 +80,12 @@ def network(needs_device: Callable[[str], None]) -> Iterator[Callable[[], Networ
 
 @pytest.fixture
 def host(network: Callable[[], Network]) -> Network:
-    """Where ocirt is called. Its device net0 has addresses and is up, net1 is down."""
-    host = network()
+    """Where ocirt is called."""
+    return with_devices(network())
+
+
+def with_devices(host: Network) -> Network:
+    """Its device net0 has addresses and is up, net1 is down."""
     for line in (
         "link add net0 type veth",
         "link add net1 type veth",
@@ -316,3 +327,65 @@ def test_broken_bundle(
     assert [host.show("net0"), host.show("net1")] == before
     assert ocirt.ids() == []
     assert leftovers(bundle) == []
+
+
+# ---- faults
+
+FAULTS = (errno.EPERM, errno.ENOMEM, errno.EMFILE)
+
+
+def faulty(host: Network, tracer: Path, folder: Path, root: Path) -> faults.Faults:
+    """Calls of ocirt on the host, with faults."""
+    script = folder / "tracer"
+    script.write_text(f'#!/bin/sh\nexec nsenter --net={host.path} {tracer} "$@"\n')
+    script.chmod(0o755)
+    return faults.Faults(script, root)
+
+
+def test_refused_at_a_step(
+    ocirt: Any, network: Callable[[], Network], tracer: Path, bundle: Any
+) -> None:
+    """Whatever the kernel refuses while the devices move or later, they are back; other steps are
+    for test_faults.py."""
+    devices(bundle, net0={"name": "eth0"}, net1={})
+    words = ("create", "--bundle", bundle.write(), bundle.id)
+    calls = faulty(with_devices(network()), tracer, bundle.path, ocirt.root)
+    steps = [step.split(" ")[0] for step in calls.steps(*words).steps]
+    ocirt("delete", "--force", bundle.id, check=True)
+    first = steps.index("socket") + 1
+    refused = 0
+    for step in faults.choose(len(steps) - first, "net-devices"):
+        host = with_devices(network())
+        before = [host.show("net0"), host.show("net1")]
+        number = random.Random(step).choice(FAULTS)
+        calls = faulty(host, tracer, bundle.path, ocirt.root)
+        outcome = calls.fail(first + step - 1, number, *words)
+        where = f"{errno.errorcode[number]} at step {first + step - 1}: {outcome.steps}"
+        assert "internal error" not in outcome.stderr, where
+        if outcome.status:
+            assert [host.show("net0"), host.show("net1")] == before, (where, outcome.stderr)
+            assert ocirt.ids() == [], where
+        ocirt("delete", "--force", bundle.id, check=True)
+        assert faults.leftovers(bundle, calls, (faults.cgroups, faults.mounts)) == [], where
+        refused += outcome.status != 0
+    print(f"{len(steps) - first} steps, {refused} refused")
+
+
+def test_killed_at_a_step(
+    ocirt: Any, network: Callable[[], Network], tracer: Path, bundle: Any
+) -> None:
+    """A device is on the host, or gone with the namespace; delete finds nothing in its way."""
+    devices(bundle, net0={"name": "eth0"}, net1={})
+    words = ("create", "--bundle", bundle.write(), bundle.id)
+    calls = faulty(with_devices(network()), tracer, bundle.path, ocirt.root)
+    steps = [step.split(" ")[0] for step in calls.steps(*words).steps]
+    ocirt("delete", "--force", bundle.id, check=True)
+    first = steps.index("socket") + 1
+    for step in faults.choose(len(steps) - first, "net-devices killed"):
+        host = with_devices(network())
+        calls = faulty(host, tracer, bundle.path, ocirt.root)
+        where = f"killed at step {first + step}: {calls.kill(first + step, *words).steps}"
+        done = ocirt("delete", "--force", bundle.id)
+        assert (done.returncode, done.stderr) == (0, ""), where
+        assert faults.leftovers(bundle, calls, (faults.cgroups, faults.mounts)) == [], where
+        assert host.names() <= {"lo", "net0", "net1", "veth0", "veth1"}, where
