@@ -35,7 +35,10 @@ def check(devices: dict[str, Any], at: str, report: Report) -> None:
 
 def _is_valid(name: str) -> bool:
     """As the kernel's dev_valid_name() has it."""
-    data = name.encode("utf-8", "replace")
+    try:
+        data = name.encode()
+    except UnicodeEncodeError:  # half a surrogate pair
+        return False
     if not 0 < len(data) <= _NAME_MAX or name in (".", ".."):
         return False
     return not any(byte in _NOT_IN_A_NAME for byte in data)

@@ -232,8 +232,8 @@ class Route:
     def link(self, name: str) -> Link:
         """The device of that name (or alternative name); ENODEV if there is none."""
         attribute = encode_attribute(IFLA_IFNAME, os.fsencode(name) + b"\0")
-        answer = self._ask(RTM_GETLINK, 0, encode_link(0, attributes=attribute))
-        return decode_link(answer[0])
+        answers = self._ask(RTM_GETLINK, 0, encode_link(0, attributes=attribute))
+        return decode_link(answers[0] if answers else b"")
 
     def links(self) -> list[Link]:
         """All devices."""

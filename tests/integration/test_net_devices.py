@@ -23,12 +23,15 @@ AT = "/linux/netDevices"
 SHOW = "ip address show dev "
 
 
+def enter_new() -> None:
+    kernel.unshare(CLONE_NEWNET)
+
+
 class Network:
     """A network namespace, held by a process that sleeps."""
 
     def __init__(self) -> None:
-        enter = lambda: kernel.unshare(CLONE_NEWNET)  # noqa: E731
-        self.holder = subprocess.Popen(["sleep", "1000"], preexec_fn=enter)
+        self.holder = subprocess.Popen(["sleep", "1000"], preexec_fn=enter_new)
         self.path = f"/proc/{self.holder.pid}/ns/net"
 
     def enter(self) -> None:
@@ -334,58 +337,65 @@ def test_broken_bundle(
 FAULTS = (errno.EPERM, errno.ENOMEM, errno.EMFILE)
 
 
-def faulty(host: Network, tracer: Path, folder: Path, root: Path) -> faults.Faults:
-    """Calls of ocirt on the host, with faults."""
-    script = folder / "tracer"
-    script.write_text(f'#!/bin/sh\nexec nsenter --net={host.path} {tracer} "$@"\n')
-    script.chmod(0o755)
-    return faults.Faults(script, root)
+class Faulty:
+    """Creates of a container with devices, each with a fault and on a host of its own; the steps
+    are those from the first that has to do with devices to the last but one."""
+
+    def __init__(self, ocirt: Any, new: Callable[[], Network], tracer: Path, bundle: Any) -> None:
+        devices(bundle, net0={"name": "eth0"}, net1={})
+        self.words = ("create", "--bundle", bundle.write(), bundle.id)
+        self.ocirt, self.new, self.tracer, self.bundle = ocirt, new, tracer, bundle
+
+    def steps(self, name: str) -> list[int]:
+        """A sample, or all."""
+        steps = [step.split(" ")[0] for step in self.calls()[1].steps(*self.words).steps]
+        self.delete()
+        first = steps.index("socket")
+        return [first + step for step in faults.choose(len(steps) - 1 - first, name)]
+
+    def calls(self) -> tuple[Network, faults.Faults]:
+        host = with_devices(self.new())
+        script = self.bundle.path / "tracer"
+        script.write_text(f'#!/bin/sh\nexec nsenter --net={host.path} {self.tracer} "$@"\n')
+        script.chmod(0o755)
+        return host, faults.Faults(script, self.ocirt.root)
+
+    def delete(self) -> str:
+        done = self.ocirt("delete", "--force", self.bundle.id)
+        assert done.returncode == 0
+        return str(done.stderr)
 
 
-def test_refused_at_a_step(
-    ocirt: Any, network: Callable[[], Network], tracer: Path, bundle: Any
-) -> None:
+@pytest.fixture
+def faulty(ocirt: Any, network: Callable[[], Network], tracer: Path, bundle: Any) -> Faulty:
+    return Faulty(ocirt, network, tracer, bundle)
+
+
+CHECKS = (faults.cgroups, faults.mounts)
+
+
+def test_refused_at_a_step(faulty: Faulty, ocirt: Any, bundle: Any) -> None:
     """Whatever the kernel refuses while the devices move or later, they are back; other steps are
     for test_faults.py."""
-    devices(bundle, net0={"name": "eth0"}, net1={})
-    words = ("create", "--bundle", bundle.write(), bundle.id)
-    calls = faulty(with_devices(network()), tracer, bundle.path, ocirt.root)
-    steps = [step.split(" ")[0] for step in calls.steps(*words).steps]
-    ocirt("delete", "--force", bundle.id, check=True)
-    first = steps.index("socket") + 1
-    refused = 0
-    for step in faults.choose(len(steps) - first, "net-devices"):
-        host = with_devices(network())
+    for step in faulty.steps("net-devices refused"):
+        host, calls = faulty.calls()
         before = [host.show("net0"), host.show("net1")]
-        number = random.Random(step).choice(FAULTS)
-        calls = faulty(host, tracer, bundle.path, ocirt.root)
-        outcome = calls.fail(first + step - 1, number, *words)
-        where = f"{errno.errorcode[number]} at step {first + step - 1}: {outcome.steps}"
+        number = random.Random(step).choice((errno.EPERM, errno.ENOMEM, errno.EMFILE))
+        outcome = calls.fail(step, number, *faulty.words)
+        where = f"{errno.errorcode[number]} at step {step}: {outcome.steps}: {outcome.stderr}"
         assert "internal error" not in outcome.stderr, where
         if outcome.status:
-            assert [host.show("net0"), host.show("net1")] == before, (where, outcome.stderr)
+            assert [host.show("net0"), host.show("net1")] == before, where
             assert ocirt.ids() == [], where
-        ocirt("delete", "--force", bundle.id, check=True)
-        assert faults.leftovers(bundle, calls, (faults.cgroups, faults.mounts)) == [], where
-        refused += outcome.status != 0
-    print(f"{len(steps) - first} steps, {refused} refused")
+        assert faulty.delete() == "", where
+        assert faults.leftovers(bundle, calls, CHECKS) == [], where
 
 
-def test_killed_at_a_step(
-    ocirt: Any, network: Callable[[], Network], tracer: Path, bundle: Any
-) -> None:
+def test_killed_at_a_step(faulty: Faulty, bundle: Any) -> None:
     """A device is on the host, or gone with the namespace; delete finds nothing in its way."""
-    devices(bundle, net0={"name": "eth0"}, net1={})
-    words = ("create", "--bundle", bundle.write(), bundle.id)
-    calls = faulty(with_devices(network()), tracer, bundle.path, ocirt.root)
-    steps = [step.split(" ")[0] for step in calls.steps(*words).steps]
-    ocirt("delete", "--force", bundle.id, check=True)
-    first = steps.index("socket") + 1
-    for step in faults.choose(len(steps) - first, "net-devices killed"):
-        host = with_devices(network())
-        calls = faulty(host, tracer, bundle.path, ocirt.root)
-        where = f"killed at step {first + step}: {calls.kill(first + step, *words).steps}"
-        done = ocirt("delete", "--force", bundle.id)
-        assert (done.returncode, done.stderr) == (0, ""), where
-        assert faults.leftovers(bundle, calls, (faults.cgroups, faults.mounts)) == [], where
+    for step in faulty.steps("net-devices killed"):
+        host, calls = faulty.calls()
+        where = f"killed at step {step}: {calls.kill(step, *faulty.words).steps}"
+        assert faulty.delete() == "", where
+        assert faults.leftovers(bundle, calls, CHECKS) == [], where
         assert host.names() <= {"lo", "net0", "net1", "veth0", "veth1"}, where

@@ -373,7 +373,19 @@ ROWS: list[tuple[dict[str, Any], str, str]] = [
     ),
     *(
         ({DEVICES: {name: {}}}, DEVICES + pointer(name), "is no name of a network device")
-        for name in ("", ".", "..", "a/b", "a:0", "a b", "a\tb", "a\nb", "a\u00e0", "x" * 16)
+        for name in (
+            "",
+            ".",
+            "..",
+            "a/b",
+            "a:0",
+            "a b",
+            "a\tb",
+            "a\nb",
+            "a\u00e0",
+            "x" * 16,
+            "\ud800",
+        )
     ),
     *(
         ({DEVICES: {"eth0": {"name": name}}}, f"{DEVICES}/eth0/name", text)

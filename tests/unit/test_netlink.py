@@ -210,6 +210,7 @@ def test_a_message_that_is_cut(kernel: Kernel) -> None:
         "18000000 1000 0000 01000000 30530000 00000100 03000000",  # half a device
         "14000000 0200 0001 01000000 30530000 edffffff",  # half an error
         NO_LINK.replace("edffffff", "00000080"),  # no errno
+        ACK,  # without an answer
         NO_LINK.replace("edffffff", "01000000"),
     ],
 )
