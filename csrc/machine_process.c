@@ -79,6 +79,16 @@ long op_PERSONALITY(struct machine *m, const u64 *v)
     return sys(personality, v[0]);
 }
 
+long op_MEMORY_POLICY(struct machine *m, const u64 *v)
+{
+    u64 offset = (u32)v[1], size = v[1] >> 32;
+
+    if (size % 8)
+        return -EINVAL;
+    /* The kernel takes the number of bits for one more than it is. */
+    return sys(set_mempolicy, v[0], size ? m->text + offset : 0, size ? size * 8 + 1 : 0);
+}
+
 long op_UMASK(struct machine *m, const u64 *v)
 {
     (void)m;

@@ -11,6 +11,7 @@ import functools
 import os
 import platform
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -44,6 +45,8 @@ def holds(condition: str) -> bool:
         return os.geteuid() == 0 and not any(
             file in _files_of_a_cgroup() for file in value.split(",")
         )
+    if name == "lacks-device":
+        return os.geteuid() == 0 and not _has_device(value)
     if name == "lacks":
         from ocirt.host.constants import CAPABILITIES
 
@@ -51,6 +54,24 @@ def holds(condition: str) -> bool:
             held = next(line for line in file if line.startswith("CapEff:")).split()[1]
         return not int(held, 16) >> CAPABILITIES[value] & 1
     raise ValueError(f"{LIST.name}: unknown condition {condition!r}")
+
+
+@functools.cache
+def _has_device(kind: str) -> bool:
+    """Does this kernel make virtual network devices of that kind? Needs root."""
+    command = ["unshare", "--net", "busybox", "ip", "link", "add", "name0", "type", kind]
+    return subprocess.run(command, stderr=subprocess.DEVNULL).returncode == 0
+
+
+@pytest.fixture(scope="session")
+def needs_device() -> Callable[[str], None]:
+    """Skips a test where there are none."""
+
+    def check(kind: str) -> None:
+        if not _has_device(kind):
+            pytest.skip(f"this kernel makes no network devices of type {kind}")
+
+    return check
 
 
 @functools.cache

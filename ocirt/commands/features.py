@@ -7,7 +7,12 @@ from ocirt import SPEC_VERSION, __version__
 from ocirt.commands.output import put_json
 from ocirt.commands.version import commit
 from ocirt.errors import OcirtError
-from ocirt.host.constants import CAPABILITIES, NAMESPACE_FLAGS
+from ocirt.host.constants import (
+    CAPABILITIES,
+    MEMORY_POLICIES,
+    MEMORY_POLICY_FLAGS,
+    NAMESPACE_FLAGS,
+)
 from ocirt.host.kernel import seccomp_has_flags
 from ocirt.plan.mount_options import NAMES
 from ocirt.seccomp.filter import FLAGS
@@ -58,7 +63,11 @@ def features() -> dict[str, Any]:
             "selinux": {"enabled": True},
             "intelRdt": {"enabled": True, "schemata": True, "monitoring": True},
             "mountExtensions": {"idmap": {"enabled": False}},
-            "netDevices": {"enabled": False},
+            "netDevices": {"enabled": True},
+            "memoryPolicy": {
+                "modes": sorted(MEMORY_POLICIES),
+                "flags": sorted(MEMORY_POLICY_FLAGS),
+            },
         },
         "annotations": {
             "io.ocirt.version": __version__,

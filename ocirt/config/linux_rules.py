@@ -212,6 +212,25 @@ def _seccomp(document: dict[str, Any], base: str, report: Report) -> None:
         seccomp_rules.check(settings, "/linux/seccomp", report)
 
 
+def _memory_policy(document: dict[str, Any], base: str, report: Report) -> None:
+    policy = linux_of(document).get("memoryPolicy")
+    if policy is not None:
+        from ocirt.config import memory_policy_rules
+
+        memory_policy_rules.check(policy, "/linux/memoryPolicy", report)
+
+
+def _net_devices(document: dict[str, Any], base: str, report: Report) -> None:
+    devices, at = linux_of(document).get("netDevices"), "/linux/netDevices"
+    if devices:
+        if "network" not in kinds_of(document):
+            text = "needs a network namespace of the container's own"
+            report.wrong(at, text, hint=add_namespace("network"))
+        from ocirt.config import net_device_rules
+
+        net_device_rules.check(devices, at, report)
+
+
 _MOUNT_NAMESPACE = (
     "linux/namespaces",
     "mounts",
@@ -235,4 +254,6 @@ RULES = (
     (("linux/intelRdt",), _intel_rdt),
     (("linux/personality",), _personality),
     (("linux/seccomp",), _seccomp),
+    (("linux/memoryPolicy",), _memory_policy),
+    (("linux/namespaces", "linux/netDevices"), _net_devices),
 )

@@ -197,6 +197,15 @@ def is_cpu_list(text: str) -> bool:
     return bool(parts)
 
 
+def cpu_list(text: str) -> set[int]:
+    """The numbers of a list such as "0-3,7" (cpuset(7), "List format")."""
+    found: set[int] = set()
+    for part in filter(None, "".join(text.split()).split(",")):
+        first, _dash, last = part.partition("-")
+        found.update(range(int(first), int(last or first) + 1))
+    return found
+
+
 _RULES = (
     (("args",), _program),
     (("env",), _environment),

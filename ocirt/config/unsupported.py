@@ -17,8 +17,6 @@ _PLATFORMS = ("freebsd", "solaris", "vm", "windows", "zos")
 _LATER = "come with a later release of ocirt"
 _LINUX = {
     "gidMappings": f"user namespaces {_LATER}",
-    "memoryPolicy": f"memory policies {_LATER}",
-    "netDevices": f"network devices {_LATER}",
     "uidMappings": f"user namespaces {_LATER}",
 }
 
@@ -37,9 +35,7 @@ def _platforms(document: dict[str, Any], base: str, report: Report) -> None:
 def _linux(document: dict[str, Any], base: str, report: Report) -> None:
     linux = linux_of(document)
     for key, text in _LINUX.items():
-        # An empty netDevices.eth0 asks for eth0.
-        present = key == "netDevices" and linux.get(key)
-        if present or not _asks_for_nothing(linux.get(key)):
+        if not _asks_for_nothing(linux.get(key)):
             report.wrong(f"/linux/{key}", text)
 
 

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import errno
 
-from ocirt.host.constants import MOUNT_ATTR_RDONLY, PERSONALITY_DOMAINS
+from ocirt.config.process_rules import cpu_list
+from ocirt.host.constants import (
+    MEMORY_POLICIES,
+    MEMORY_POLICY_FLAGS,
+    MOUNT_ATTR_RDONLY,
+    PERSONALITY_DOMAINS,
+)
 from ocirt.plan import paths, process
 from ocirt.plan.devices import compile_devices
-from ocirt.plan.host_work import HOOKS, READY, TAG_HOST_ROOT
+from ocirt.plan.host_work import HOOKS, NET_DEVICES, READY, TAG_HOST_ROOT
 from ocirt.plan.mounts import MountContext, compile_mounts, default_propagation
 from ocirt.plan.namespaces import Namespaces, compile_namespaces
 from ocirt.plan.ops import NO_SLOT
@@ -65,6 +71,8 @@ def compile_create(request: Request) -> Plan:
     linux = document.get("linux") or {}
     namespaces = Namespaces(linux)
     compile_namespaces(plan, namespaces)
+    if linux.get("netDevices"):
+        plan.sync(NET_DEVICES, "/linux/netDevices")
     if request.keyring:
         join_keyring(plan, request.id)
     process.open_procfs_for_labels(plan, document["process"], "/process")
@@ -140,9 +148,23 @@ def compile_personality(plan: Plan, linux: dict[str, Any]) -> None:
         plan.add("PERSONALITY", domain, at=at, note="personality")
 
 
+def compile_memory_policy(plan: Plan, linux: dict[str, Any]) -> None:
+    """linux.memoryPolicy: which NUMA nodes the program's memory comes from."""
+    wanted = linux.get("memoryPolicy")
+    if wanted:
+        policy = MEMORY_POLICIES[wanted["mode"]]
+        for flag in wanted.get("flags") or ():
+            policy |= MEMORY_POLICY_FLAGS[flag]
+        mask = sum(1 << node for node in cpu_list(wanted.get("nodes") or ""))
+        nodes = mask.to_bytes((mask.bit_length() + 63) // 64 * 8, "little")
+        at = "/linux/memoryPolicy"
+        plan.add("MEMORY_POLICY", policy, nodes, at=at, note="memory policy")
+
+
 def _process(plan: Plan, request: Request, linux: dict[str, Any]) -> None:
     wanted = request.document["process"]
     compile_personality(plan, linux)
+    compile_memory_policy(plan, linux)
     process.compile_settings(plan, wanted, "/process")
     start = plan.pin("start", "fifo", "start", "")
     report = plan.pin("report", "fifo", "report", "")

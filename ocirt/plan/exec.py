@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from ocirt.host.constants import CLONE_NEWPID
 from ocirt.plan import process
-from ocirt.plan.container import compile_personality, join_keyring
+from ocirt.plan.container import compile_memory_policy, compile_personality, join_keyring
 from ocirt.plan.host_work import READY
 from ocirt.plan.ops import NO_SLOT
 from ocirt.plan.program import Plan
@@ -68,6 +68,7 @@ def compile_join_exec(
         process.compile_terminal(plan, root, base, console=False)
         plan.add("CLOSE", root, at="")
     compile_personality(plan, linux)
+    compile_memory_policy(plan, linux)
     process.compile_settings(plan, wanted, base)
     plan.sync(READY, base)
     process.compile_labels(plan, wanted, base)

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 # SYNC names
 TIME_OFFSETS = "write the offsets of the time namespace"
+NET_DEVICES = "move the network devices into the network namespace"
 COPY_UP = "copy the folder's files into the new tmpfs"
 HOOKS = "run the hooks prestart, createRuntime and createContainer"
 READY = "set limits, save the state, write the pid file"

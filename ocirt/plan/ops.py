@@ -104,6 +104,13 @@ def _table() -> dict[str, Op]:
         ("HOSTNAME", (("name", STR),), ("sethostname",), "set the host name to {name}"),
         ("DOMAINNAME", (("name", STR),), ("setdomainname",), "set the domain name to {name}"),
         ("PERSONALITY", (("persona", NUM),), ("personality",), "set personality {persona}"),
+        # set_mempolicy(policy: MPOL_* with its flags, nodes: a bit for each, in 64-bit words).
+        (
+            "MEMORY_POLICY",
+            (("policy", NUM), ("nodes", DATA)),
+            ("set_mempolicy",),
+            "set memory policy {policy} {nodes}",
+        ),
         ("UMASK", (("mask", NUM),), ("umask",), "set umask {mask}"),
         ("LOOPBACK_UP", (), ("socket", "get flags", "set flags"), "bring the loopback device up"),
         # ---- files

@@ -6,7 +6,12 @@ import os
 import stat
 
 from ocirt.errors import KernelError, errno_name
-from ocirt.host.constants import CAPABILITIES, NAMESPACE_FLAGS
+from ocirt.host.constants import (
+    CAPABILITIES,
+    MEMORY_POLICIES,
+    MEMORY_POLICY_FLAGS,
+    NAMESPACE_FLAGS,
+)
 from ocirt.plan.mount_options import MS_PRIVATE, MS_SHARED, MS_SLAVE, MS_UNBINDABLE
 from ocirt.plan.mounts import INSIDE_PROC
 from ocirt.plan.ops import (
@@ -46,6 +51,7 @@ _PROPAGATION = {
 }
 _PRCTL = {28: "PR_SET_SECUREBITS", 38: "PR_SET_NO_NEW_PRIVS"}
 _FILTER_FLAGS = ((2, "LOG"), (4, "SPEC_ALLOW"), (8, "NEW_LISTENER"), (32, "WAIT_KILLABLE_RECV"))
+_BINARY = ("GROUPS", "MEMORY_POLICY", "SECCOMP")  # their data is no text
 _ALL_CAPABILITIES = (1 << len(CAPABILITIES)) - 1
 
 
@@ -65,6 +71,13 @@ def capabilities(mask: int) -> str:
     return " ".join(names) or "none"
 
 
+def memory_policy(value: int) -> str:
+    """``MPOL_BIND|MPOL_F_STATIC_NODES``."""
+    flags = [name for name, bit in MEMORY_POLICY_FLAGS.items() if value & bit]
+    modes = {number: name for name, number in MEMORY_POLICIES.items()}
+    return "|".join([modes[value & 0xFF], *flags])
+
+
 def _flags(op: str, name: str, value: int) -> str | None:
     """Numbers whose meaning depends on the operation; None: print the number."""
     if name == "attributes" or (op == "SETATTR" and name in ("set", "clear")):
@@ -75,6 +88,8 @@ def _flags(op: str, name: str, value: int) -> str | None:
         return "+".join(kind for kind, flag in NAMESPACE_FLAGS.items() if value & flag)
     if op == "SETATTR":
         return "and all below it" if value else ""
+    if name == "policy":
+        return memory_policy(value)
     if name == "option":
         return _PRCTL.get(value)
     if op in ("BOUNDING", "CAPSET", "AMBIENT"):
@@ -106,6 +121,10 @@ def _operand(plan: Plan, instruction: Instruction, name: str, kind: int, value: 
             return " ".join(str(int.from_bytes(n, "little")) for n in numbers) or "none"
         if instruction.op.name == "SECCOMP":
             return f"{instruction.note}, {len(value) // FILTER_STEP} instructions"
+        if instruction.op.name == "MEMORY_POLICY":
+            mask = int.from_bytes(value, "little")
+            nodes = [str(node) for node in range(mask.bit_length()) if mask >> node & 1]
+            return "of nodes " + ",".join(nodes) if nodes else ""
         return repr(value.decode(errors="replace"))
     text = _flags(instruction.op.name, name, value)
     return str(value) if text is None else text
@@ -146,6 +165,7 @@ def failure(plan: Plan, index: int, step: int, errno: int, text: str) -> KernelE
 _HINTS = {
     "apparmorProfile": "AppArmor is not enabled on this machine, or has no such profile",
     "selinuxLabel": "SELinux is not enabled on this machine, or has no such label",
+    "memoryPolicy": "the kernel must have NUMA and this mode, and the cgroup's cpuset these nodes",
     "mountLabel": "SELinux is not enabled on this machine, or has no such label",
 }
 
@@ -237,8 +257,7 @@ def to_document(plan: Plan, show_env: bool) -> dict[str, Any]:
             elif kind in (SLOT, SLOT_OPT, SLOT_OUT):
                 row[name] = None if value == NO_SLOT else plan.slot_names[int(value)]  # type: ignore[arg-type]
             elif isinstance(value, bytes):
-                text = instruction.op.name == "WRITE"
-                row[name] = value.decode() if text else value.hex()
+                row[name] = value.hex() if instruction.op.name in _BINARY else value.decode()
             else:
                 row[name] = value
         if instruction.skip:

@@ -23,6 +23,7 @@ from ocirt.plan.container import Request, compile_create
 from ocirt.plan.host_work import (
     COPY_UP,
     HOOKS,
+    NET_DEVICES,
     READY,
     TAG_COPY_FROM,
     TAG_COPY_TO,
@@ -114,6 +115,7 @@ class _Create:
         "layout",
         "limited",
         "manager",
+        "net_devices",
         "notify",
         "options",
         "plan",
@@ -152,6 +154,7 @@ class _Create:
             from ocirt.cgroup import intel_rdt
 
             self.rdt = intel_rdt.plan(linux["intelRdt"], id)
+        self.net_devices: Any = None  # a NetDevices of ocirt.runtime.net_devices
         first_fd = 3 + options.preserve_fds
         self.plan = compile_create(
             Request(
@@ -223,6 +226,7 @@ class _Create:
                 self.fds,
                 {
                     TIME_OFFSETS: self._time_offsets,
+                    NET_DEVICES: self._move_net_devices,
                     COPY_UP: self._copy_up,
                     HOOKS: self._hooks,
                     READY: self._ready,
@@ -245,6 +249,8 @@ class _Create:
         finally:
             self._close_pins()
             self.manager.close()
+            if self.net_devices:
+                self.net_devices.close()
         return Created(self.container, self.state, session)
 
     def _open_pins(self) -> None:
@@ -293,6 +299,13 @@ class _Create:
                 raise OcirtError(text, at="/linux/timeOffsets", errno=error.errno or 0) from None
             finally:
                 os.close(fd)
+
+    def _move_net_devices(self) -> None:
+        from ocirt.runtime.net_devices import NetDevices
+
+        assert self.session
+        self.net_devices = NetDevices(self.session.pid)
+        self.net_devices.move(self.document["linux"]["netDevices"])
 
     def _copy_up(self) -> None:
         from ocirt.runtime.copy_up import copy_up
@@ -406,6 +419,8 @@ class _Create:
         undo = [self._undo_process, self.manager.destroy, self._undo_pid_file]
         if self.rdt:
             undo.append(self.rdt.destroy)
+        if self.net_devices:
+            undo.insert(0, self.net_devices.put_back)  # virtual ones end with their namespace
         for what in undo:
             try:
                 what()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 
+from ocirt.config.process_rules import cpu_list
 from ocirt.errors import KernelError
 from ocirt.host import kernel
 from ocirt.host.constants import (
@@ -52,15 +53,6 @@ def apply(pid: int, process: dict[str, Any], base: str, in_exec: bool = False) -
     if cpus and in_exec:  # config.md: not of the container's first process
         at = f"{base}/execCPUAffinity"
         _try(at, f"CPUs {cpus}", os.sched_setaffinity, pid, cpu_list(cpus))
-
-
-def cpu_list(text: str) -> set[int]:
-    """The numbers of a list such as "0-3,7" (cpuset(7), "List format")."""
-    found: set[int] = set()
-    for part in filter(None, text.replace(" ", "").split(",")):
-        first, _dash, last = part.partition("-")
-        found.update(range(int(first), int(last or first) + 1))
-    return found
 
 
 def _try(at: str, note: str, call: Any, *arguments: Any) -> None:

@@ -22,7 +22,7 @@ from ocirt.plan.encode import decode_segment, encode_segment
 from ocirt.plan.exec import compile_join_exec
 from ocirt.plan.namespaces import Namespaces
 from ocirt.plan.program import Plan
-from ocirt.plan.show import to_text
+from ocirt.plan.show import to_document, to_text
 from ocirt.plan.verify import verify
 from ocirt.seccomp.filter import Filter
 
@@ -93,6 +93,8 @@ def user_and_names() -> Plan:
     process.update(apparmorProfile="profile", selinuxLabel="a:b:c:s0")
     document["linux"]["sysctl"] = {"net.ipv4.ip_forward": "1", "net/ipv4/conf/eth0.1/x": "2"}
     document["linux"]["personality"] = {"domain": "LINUX32"}
+    policy = {"mode": "MPOL_BIND", "nodes": "0-1,64", "flags": ["MPOL_F_STATIC_NODES"]}
+    document["linux"]["memoryPolicy"] = policy
     return create(document)
 
 
@@ -105,6 +107,7 @@ def namespaces() -> Plan:
         {"type": "network", "path": "/run/netns/a"},
     ]
     document["linux"]["timeOffsets"] = {"boottime": {"secs": 10}}
+    document["linux"]["netDevices"] = {"eth0": {"name": "net%d"}}
     document["linux"]["rootfsPropagation"] = "rshared"
     del document["hostname"]
     return create(document, pivot=False)
@@ -154,6 +157,7 @@ def exec_with_filter() -> Plan:
 
 def exec_with_terminal() -> Plan:
     document = config()
+    document["linux"]["memoryPolicy"] = {"mode": "MPOL_LOCAL"}
     return compile_join_exec(
         document["process"],
         document["linux"],
@@ -207,6 +211,12 @@ def test_values_of_the_environment_are_secret() -> None:
     assert "hidden" not in to_text(plan, show_env=False)
     assert "TOKEN=..." in to_text(plan, show_env=False)
     assert "TOKEN=hidden" in to_text(plan, show_env=True)
+
+
+def test_data_that_is_no_text() -> None:
+    rows = {row["op"]: row for row in to_document(user_and_names(), False)["operations"]}
+    assert rows["GROUPS"]["groups"] == "0500000006000000"
+    assert rows["MEMORY_POLICY"]["nodes"] == "0300000000000000" + "0100000000000000"
 
 
 if __name__ == "__main__":

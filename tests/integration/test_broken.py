@@ -301,6 +301,25 @@ CASES: dict[str, tuple[Change, str, str]] = {
         "/linux/sysctl/net.ipv4.ip_forward",
         "EINVAL",
     ),
+    # ---- network devices: more in test_net_devices.py
+    "network device that is missing": (
+        put({"no-such-device": {"name": "eth0"}}, "linux", "netDevices"),
+        "/linux/netDevices/no-such-device",
+        "network device no-such-device: No such device",
+    ),
+    "network device in the host's network": (
+        both(without_namespace("network"), put({"no-such-device": {}}, "linux", "netDevices")),
+        "/linux/netDevices",
+        "needs a network namespace of the container's own",
+    ),
+    "network device in a joined namespace of the host": (
+        both(
+            join("network", "/proc/self/ns/net"),
+            put({"no-such-device": {}}, "linux", "netDevices"),
+        ),
+        "/linux/netDevices",
+        "the container's network namespace is the host's own",
+    ),
     # ---- seccomp
     "seccomp: unknown action": (
         put({"defaultAction": "SCMP_ACT_ALOW"}, "linux", "seccomp"),

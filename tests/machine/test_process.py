@@ -141,6 +141,37 @@ def test_umask_and_personality(start: Start) -> None:
         assert Path(f"/proc/{machine.pid}/personality").read_text() == "00020000\n"
 
 
+@pytest.mark.skipif(not os.path.exists("/proc/self/numa_maps"), reason="this kernel has no NUMA")
+def test_memory_policy(start: Start) -> None:
+    machine = start()
+    node0 = (1).to_bytes(128, "little")
+    for policy, nodes, shown in (
+        ("MPOL_INTERLEAVE", node0, "interleave:0"),
+        ("MPOL_BIND", node0[:8], "bind:0"),
+        ("MPOL_LOCAL", b"", "local"),
+        ("MPOL_DEFAULT", b"", "default"),
+    ):
+        machine.do(op("MEMORY_POLICY", c.MEMORY_POLICIES[policy], nodes))
+        maps = Path(f"/proc/{machine.pid}/numa_maps").read_text()
+        assert {line.split()[1] for line in maps.splitlines()} == {shown}
+
+
+@pytest.mark.parametrize(
+    ("policy", "nodes"),
+    [
+        ("MPOL_BIND", b"\1\0\0\0"),  # half a word
+        ("MPOL_BIND", b""),
+        ("MPOL_BIND", (1 << 63).to_bytes(8, "little")),  # no such node
+        ("MPOL_BIND", (1 << 40000).to_bytes(8192, "little")),  # more bits than a page
+        ("MPOL_LOCAL", b"\1" + bytes(7)),
+    ],
+)
+@pytest.mark.skipif(not os.path.exists("/proc/self/numa_maps"), reason="this kernel has no NUMA")
+def test_memory_policy_that_is_refused(policy: str, nodes: bytes, start: Start) -> None:
+    report = start().fail(op("MEMORY_POLICY", c.MEMORY_POLICIES[policy], nodes))
+    assert (report.step, report.errno) == (0, errno.EINVAL)
+
+
 def test_keyring(start: Start) -> None:
     machine = start()
     machine.do(op("KEYRING", "_ses.machine-test"))

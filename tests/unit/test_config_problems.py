@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from ocirt.config.load import examine
+from ocirt.errors import pointer
 
 DELETE = object()
 VALID: dict[str, Any] = {
@@ -48,6 +49,8 @@ CONTROL = "its value has a control character"
 DEADLINE = {"policy": "SCHED_DEADLINE", "runtime": 2000, "deadline": 3000, "period": 4000}
 DEVICE: dict[str, Any] = {"path": "/dev/x", "type": "c", "major": 1, "minor": 1}
 RDT = "/linux/intelRdt"
+DEVICES = "/linux/netDevices"
+POLICY = "/linux/memoryPolicy"
 NO_FOLDER = 'must be the name of one folder, or "/" for the default class'
 KERNELS = "is a name of the kernel's own in a resctrl file system"
 NO_BANDWIDTH = r"does not match ^MB:[^\n]*$"
@@ -393,6 +396,106 @@ ROWS: list[tuple[dict[str, Any], str, str]] = [
     ({"/linux/readonlyPaths": ["a"]}, "/linux/readonlyPaths/0", "must be an absolute path, not"),
     ({"/linux/cgroupsPath": "/a/../../b"}, "/linux/cgroupsPath", 'must not contain ".."'),
     ({"/linux/personality": {}}, "/linux/personality/domain", "is required"),
+    # ---- network devices
+    (
+        {"/linux/namespaces/1": {"type": "cgroup"}, SYSCTL: {}, DEVICES: {"eth0": {}}},
+        DEVICES,
+        "needs a network namespace of the container's own",
+    ),
+    *(
+        ({DEVICES: {name: {}}}, DEVICES + pointer(name), "is no name of a network device")
+        for name in (
+            "",
+            ".",
+            "..",
+            "a/b",
+            "a:0",
+            "a b",
+            "a\tb",
+            "a\nb",
+            "a\u00e0",
+            "x" * 16,
+            "\ud800",
+        )
+    ),
+    *(
+        ({DEVICES: {"eth0": {"name": name}}}, f"{DEVICES}/eth0/name", text)
+        for name, text in (
+            ("..", "'..' is no name of a network device"),
+            ("a/b", "'a/b' is no name of a network device"),
+            ("ä" * 8, "is no name of a network device"),
+            ("a%s", 'of "%" only one %d is allowed'),
+            ("a%", 'of "%" only one %d is allowed'),
+            ("a%d%d", 'of "%" only one %d is allowed'),
+        )
+    ),
+    (
+        {DEVICES: {"eth0": {"name": "net0"}, "eth1": {"name": "net0"}}},
+        f"{DEVICES}/eth1",
+        "the container would have two devices net0",
+    ),
+    (
+        {DEVICES: {"eth0": {"name": "eth1"}, "eth1": {}}},
+        f"{DEVICES}/eth1",
+        "the container would have two devices eth1",
+    ),
+    ({DEVICES: {"eth0": {"name": 1}}}, f"{DEVICES}/eth0/name", "must be a string, not an integer"),
+    # ---- memory policy
+    ({POLICY: {}}, f"{POLICY}/mode", "is required"),
+    ({POLICY: {"nodes": "0-7"}}, f"{POLICY}/mode", "is required"),
+    ({POLICY: {"mode": "BIND"}}, f"{POLICY}/mode", "'BIND' is none of MPOL_DEFAULT, MPOL_BIND"),
+    (
+        {POLICY: {"mode": "MPOL_BIND", "nodes": "0", "flags": ["MPOL_F_ALL"]}},
+        f"{POLICY}/flags/0",
+        "'MPOL_F_ALL' is none of MPOL_F_NUMA_BALANCING",
+    ),
+    *(
+        ({POLICY: {"mode": mode}}, f"{POLICY}/nodes", f"{mode} needs at least one node")
+        for mode in (
+            *("MPOL_BIND", "MPOL_INTERLEAVE", "MPOL_WEIGHTED_INTERLEAVE"),
+            "MPOL_PREFERRED_MANY",
+        )
+    ),
+    *(
+        ({POLICY: {"mode": mode, "nodes": "0-7"}}, f"{POLICY}/nodes", f"{mode} takes no nodes")
+        for mode in ("MPOL_DEFAULT", "MPOL_LOCAL")
+    ),
+    *(
+        ({POLICY: {"mode": "MPOL_BIND", "nodes": nodes}}, f"{POLICY}/nodes", text)
+        for nodes, text in (
+            ("all", "'all' is no number or range"),
+            ("0-9876543210", "'0-9876543210' is no number or range"),
+            ("0,,1", "'' is no number or range"),
+            ("3-1", "3-1 is no range of numbers below 65536"),
+            ("0-6:2", "a range of nodes has no stride"),
+            ("0,1024", "nodes are numbers below 1024"),
+            ("0-1024", "nodes are numbers below 1024"),
+        )
+    ),
+    (
+        {POLICY: {"mode": "MPOL_INTERLEAVE", "nodes": "0", "flags": ["MPOL_F_NUMA_BALANCING"]}},
+        f"{POLICY}/flags/0",
+        "MPOL_F_NUMA_BALANCING is for MPOL_BIND and MPOL_PREFERRED_MANY, not for MPOL_INTERLEAVE",
+    ),
+    (
+        {
+            POLICY: {
+                "mode": "MPOL_BIND",
+                "nodes": "0",
+                "flags": ["MPOL_F_RELATIVE_NODES", "MPOL_F_STATIC_NODES"],
+            }
+        },
+        f"{POLICY}/flags/1",
+        "MPOL_F_STATIC_NODES and MPOL_F_RELATIVE_NODES exclude one another",
+    ),
+    *(
+        (
+            {POLICY: {"mode": mode, "flags": ["MPOL_F_RELATIVE_NODES"]}},
+            f"{POLICY}/flags/0",
+            "MPOL_F_RELATIVE_NODES needs nodes",
+        )
+        for mode in ("MPOL_PREFERRED", "MPOL_LOCAL")
+    ),
     # ---- Intel RDT
     ({RDT: {"closID": "."}}, f"{RDT}/closID", f"'.' {NO_FOLDER}"),
     ({RDT: {"closID": ".."}}, f"{RDT}/closID", f"'..' {NO_FOLDER}"),
@@ -471,16 +574,6 @@ ROWS: list[tuple[dict[str, Any], str, str]] = [
     ({"/vm": {"kernel": {"path": "/k"}}}, "/vm", "is for another platform than Linux"),
     ({"/linux/uidMappings": MAPPING}, "/linux/uidMappings", "user namespaces" + LATER),
     ({"/linux/namespaces/0": {"type": "user"}}, "/linux/namespaces/0", "user namespaces" + LATER),
-    (
-        {"/linux/netDevices": {"eth0": {"name": "a"}}},
-        "/linux/netDevices",
-        "network devices" + LATER,
-    ),
-    (
-        {"/linux/memoryPolicy": {"mode": "MPOL_LOCAL"}},
-        "/linux/memoryPolicy",
-        "memory policies" + LATER,
-    ),
     ({"/mounts/1/uidMappings": MAPPING}, "/mounts/1/uidMappings", "id-mapped mounts" + LATER),
     ({"/mounts/1/options/1": "ridmap"}, "/mounts/1/options/1", "id-mapped mounts" + LATER),
     (
@@ -687,6 +780,12 @@ def test_hint(changes: dict[str, Any], hint: str) -> None:
         rule(action=NOTIFY)
         | {f"{SECCOMP}/listenerPath": "/run/agent", f"{SECCOMP}/listenerMetadata": "x"},
         {"/windows": None, "/freebsd": {}},
+        {DEVICES: {"eth0": {"name": "eth1"}, "eth1": {"name": "eth0"}, "x" * 15: {"name": ""}}},
+        {DEVICES: {"eth0": {"name": "net%d"}, "eth1": {"name": "net%d"}}},
+        {POLICY: {"mode": "MPOL_DEFAULT"}},
+        {POLICY: {"mode": "MPOL_PREFERRED", "nodes": " \n"}},
+        {POLICY: {"mode": "MPOL_PREFERRED_MANY", "nodes": "0-3, 7", "flags": []}},
+        {POLICY: {"mode": "MPOL_BIND", "nodes": "0", "flags": ["MPOL_F_NUMA_BALANCING"]}},
         {RDT: {}},
         {RDT: {"closID": "/", "l3CacheSchema": "", "schemata": [], "enableMonitoring": False}},
         {RDT: {"closID": "guaranteed group", "schemata": ["L3:0=7f0;1=1f", "", "MB:0=20;1=70"]}},

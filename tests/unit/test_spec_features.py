@@ -85,6 +85,9 @@ def test_features(capsys: pytest.CaptureFixture[str]) -> None:
     assert len(seccomp["operators"]) == 7 and "SCMP_ARCH_AARCH64" in seccomp["archs"]
     assert set(seccomp["supportedFlags"]) <= set(seccomp["knownFlags"])
     assert "SECCOMP_FILTER_FLAG_LOG" in seccomp["supportedFlags"]
+    assert document["linux"]["netDevices"] == {"enabled": True}
+    assert "MPOL_WEIGHTED_INTERLEAVE" in document["linux"]["memoryPolicy"]["modes"]
+    assert "MPOL_F_STATIC_NODES" in document["linux"]["memoryPolicy"]["flags"]
     rdt = {"enabled": True, "schemata": True, "monitoring": True}
     assert document["linux"]["intelRdt"] == rdt
 
@@ -103,10 +106,14 @@ def test_features_says_what_is_refused() -> None:
     """What it calls disabled is not accepted, and no other namespace is refused."""
     assert examine(config())[1] == []
     assert examine(config(seccomp={"defaultAction": "SCMP_ACT_ALLOW"}))[1] == []
-    assert examine(config(netDevices={"eth0": {"name": "e0"}}))[1]
+    for mode in features()["linux"]["memoryPolicy"]["modes"]:
+        nodes = "" if mode in ("MPOL_DEFAULT", "MPOL_LOCAL") else "0"
+        assert examine(config(memoryPolicy={"mode": mode, "nodes": nodes}))[1] == []
+    kinds = [{"type": "mount"}, {"type": "pid"}, {"type": "network"}]
+    assert examine(config(netDevices={"eth0": {"name": "e0"}}, namespaces=kinds))[1] == []
     assert examine(config(intelRdt={"closID": "a", "enableMonitoring": True}))[1] == []
     for kind in features()["linux"]["namespaces"]:
-        kinds = {"mount", "pid", kind}
-        found = examine(config(namespaces=[{"type": each} for each in sorted(kinds)]))[1]
+        needed = {"mount", "pid", kind}
+        found = examine(config(namespaces=[{"type": each} for each in sorted(needed)]))[1]
         assert found == [], kind
     assert examine(config(namespaces=[{"type": "mount"}, {"type": "user"}]))[1]
