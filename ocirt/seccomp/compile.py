@@ -8,7 +8,7 @@ from ocirt.host.kernel import seccomp_has_action
 from ocirt.seccomp.bpf import assemble, by_architecture, has_64_bits
 from ocirt.seccomp.enosys import newer_than
 from ocirt.seccomp.enosys import wanted as enosys_wanted
-from ocirt.seccomp.exact import decide, is_simple
+from ocirt.seccomp.exact import decide
 from ocirt.seccomp.library import UNKNOWN, Context, Library, LibraryError
 from ocirt.seccomp.names import (
     ACTIONS,
@@ -135,7 +135,7 @@ def _export(context: Context) -> bytes:
 
 def _first(profile: dict[str, Any], default: int, tokens: set[int], library: Library) -> bytes:
     """What is decided before libseccomp's filter: for each architecture the calls that are newer
-    than the profile, and those whose rules need exactness."""
+    than the profile, and those whose rules have conditions."""
     bodies: dict[int, list[Instruction]] = {}
     for token in tokens:
         calls = _rules_of_calls(profile, token, library)
@@ -145,7 +145,7 @@ def _first(profile: dict[str, Any], default: int, tokens: set[int], library: Lib
         for call, rules in calls.items():
             # libseccomp takes no rule that changes nothing, and one without conditions for all.
             rules = [rule for rule in rules if rule[1] != default]
-            if all(conditions for conditions, _ in rules) and not is_simple(rules):
+            if rules and all(conditions for conditions, _ in rules):
                 body += decide(call, rules, default, has_64_bits(token))
         if body:
             bodies[token] = body
