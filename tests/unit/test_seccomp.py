@@ -164,12 +164,12 @@ ONE = {"index": 0, "value": 1, "op": "SCMP_CMP_EQ"}
         (
             {
                 "syscalls": [
-                    {"names": ["mkdir"], "action": "SCMP_ACT_TRAP", "args": [ONE]},
-                    {"names": ["read", "mkdir"], "action": "SCMP_ACT_KILL", "args": [ONE]},
+                    {"names": ["socket"], "action": "SCMP_ACT_TRAP", "args": [ONE]},
+                    {"names": ["read", "socket"], "action": "SCMP_ACT_KILL", "args": [ONE]},
                 ]
             },
             "/syscalls/1/names/1",
-            "mkdir: an earlier rule has another action for the same calls",
+            "socket: an earlier rule has another action for the same calls",
         ),
     ],
     ids=["byte order", "two actions"],
