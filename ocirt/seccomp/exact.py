@@ -3,8 +3,8 @@
 It merges all rules for a call into one tree, and where they overlap the tree may decide otherwise
 than any of the rules: with "argument 0 is not 0" and "argument 0 is not 1 and argument 4 is less
 than 5" it applies to calls that neither is for. In filters for several architectures a single rule
-may go wrong too, and some rules it never finishes with. So such calls are decided before its filter, one rule after the other; the first
-that holds counts.
+may go wrong too, and some rules it never finishes with. So such calls are decided before its
+filter, one rule after the other; the first that holds counts.
 """
 
 from __future__ import annotations
