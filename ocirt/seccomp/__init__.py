@@ -6,7 +6,7 @@ cache     programs by the content of their profile, below the state root
 compile   a profile to a program, by libseccomp
 library   libseccomp, through cffi
 bpf       the instructions that ocirt writes itself
-exact     rules that libseccomp gets wrong
+exact     rules with conditions, which libseccomp gets wrong
 enosys    what makes calls that are newer than the profile fail with ENOSYS
 names     the specification's words and the kernel's numbers
 """

@@ -25,7 +25,8 @@ def key_of(content: object) -> str:
 def read(folder: str, key: str) -> bytes | None:
     """The program, None if it is not there as it should be."""
     try:
-        fd = os.open(os.path.join(folder, key), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+        fd = os.open(os.path.join(folder, key), flags)
     except OSError:
         return None
     try:

@@ -8,7 +8,7 @@ from ocirt.host.kernel import seccomp_has_action
 from ocirt.seccomp.bpf import assemble, by_architecture, has_64_bits
 from ocirt.seccomp.enosys import newer_than
 from ocirt.seccomp.enosys import wanted as enosys_wanted
-from ocirt.seccomp.exact import decide, is_simple
+from ocirt.seccomp.exact import decide
 from ocirt.seccomp.library import UNKNOWN, Context, Library, LibraryError
 from ocirt.seccomp.names import (
     ACTIONS,
@@ -28,6 +28,11 @@ if TYPE_CHECKING:
 _AT = "/linux/seccomp"
 _TREE_FROM = 32  # rules, from which runc on has calls looked for in a tree
 _EEXIST = 17
+_MULTIPLEXED = frozenset(
+    "accept accept4 bind connect getpeername getsockname getsockopt listen msgctl msgget msgrcv "
+    "msgsnd recv recvfrom recvmmsg recvmsg semctl semget semop semtimedop send sendmmsg sendmsg "
+    "sendto setsockopt shmat shmctl shmdt shmget shutdown socket socketpair".split()
+)
 
 
 def compile_profile(profile: dict[str, Any], library: Library) -> bytes:
@@ -87,8 +92,10 @@ def _architectures(profile: dict[str, Any], library: Library) -> dict[int, str]:
 
 
 def _add_rules(context: Context, profile: dict[str, Any], default: int, library: Library) -> None:
+    """All but those with conditions: ``_first`` decides on them. What 32-bit architectures make
+    by one call, socketcall or ipc, only libseccomp takes apart."""
     rules = profile.get("syscalls") or []
-    if sum(len(rule["names"]) for rule in rules) > _TREE_FROM:
+    if sum(len(rule["names"]) for rule in rules if not rule.get("args")) > _TREE_FROM:
         context.use_binary_tree()
     for index, rule in enumerate(rules):
         action = action_number(rule["action"], rule.get("errnoRet"))
@@ -97,7 +104,7 @@ def _add_rules(context: Context, profile: dict[str, Any], default: int, library:
         alternatives = _conditions(rule)
         for position, name in enumerate(rule["names"]):
             call = library.call(name, library.native)
-            if call == UNKNOWN:
+            if call == UNKNOWN or (rule.get("args") and name not in _MULTIPLEXED):
                 continue
             at = f"{_AT}/syscalls/{index}/names/{position}"
             for conditions in alternatives:
@@ -135,7 +142,7 @@ def _export(context: Context) -> bytes:
 
 def _first(profile: dict[str, Any], default: int, tokens: set[int], library: Library) -> bytes:
     """What is decided before libseccomp's filter: for each architecture the calls that are newer
-    than the profile, and those whose rules need exactness."""
+    than the profile, and those whose rules have conditions."""
     bodies: dict[int, list[Instruction]] = {}
     for token in tokens:
         calls = _rules_of_calls(profile, token, library)
@@ -145,7 +152,7 @@ def _first(profile: dict[str, Any], default: int, tokens: set[int], library: Lib
         for call, rules in calls.items():
             # libseccomp takes no rule that changes nothing, and one without conditions for all.
             rules = [rule for rule in rules if rule[1] != default]
-            if all(conditions for conditions, _ in rules) and not is_simple(rules):
+            if rules and all(conditions for conditions, _ in rules):
                 body += decide(call, rules, default, has_64_bits(token))
         if body:
             bodies[token] = body

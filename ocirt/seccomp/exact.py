@@ -1,9 +1,10 @@
-"""Rules with conditions that libseccomp (2.5 at least) can't be trusted with.
+"""Rules with conditions, with which libseccomp (2.5.4 and 2.6.1) can't be trusted.
 
 It merges all rules for a call into one tree, and where they overlap the tree may decide otherwise
 than any of the rules: with "argument 0 is not 0" and "argument 0 is not 1 and argument 4 is less
-than 5" it applies to calls that neither is for. So such calls are decided before its filter, one
-rule after the other; the first that holds counts.
+than 5" it applies to calls that neither is for. In filters for several architectures a single rule
+may go wrong too, and some rules it never finishes with. So such calls are decided before its
+filter, one rule after the other; the first that holds counts.
 """
 
 from __future__ import annotations
@@ -29,13 +30,6 @@ if TYPE_CHECKING:
 _NE, _LT, _LE, _EQ, _GE, _GT, _MASKED_EQ = range(1, 8)
 _PASS, _FAIL = -1, -2  # places to skip to: the next condition, the next rule
 _LOW = (1 << 32) - 1
-
-
-def is_simple(rules: list[Rule]) -> bool:
-    """Is libseccomp right about all rules of a call? One rule, or one argument with several
-    values."""
-    simple = all(len(cs) == 1 and cs[0][1] == _EQ for cs, _ in rules)
-    return len(rules) < 2 or (simple and len({cs[0][0] for cs, _ in rules}) == 1)
 
 
 def decide(call: int, rules: list[Rule], default: int, wide: bool) -> list[Instruction]:

@@ -94,7 +94,7 @@ def join(kind: str, target: str) -> Change:
 SECCOMP = ("linux", "seccomp")
 ONE = {"index": 0, "value": 1, "op": "SCMP_CMP_EQ"}
 TWO_ACTIONS = [
-    {"names": ["getpid"], "action": f"SCMP_ACT_{action}", "args": [ONE]}
+    {"names": ["socket"], "action": f"SCMP_ACT_{action}", "args": [ONE]}
     for action in ("TRAP", "KILL")
 ]
 NO_AGENT = {

@@ -205,7 +205,7 @@ def test_a_filter_is_too_long_for_the_kernel() -> None:
     rules = [{"names": [call], "action": "SCMP_ACT_TRAP", "args": arguments} for call in CALLS]
     many = [
         {**rule, "args": [{**arguments[0], "value": number}, arguments[1]]}
-        for number in range(20)
+        for number in range(40)
         for rule in rules
     ]
     profile = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": many}
