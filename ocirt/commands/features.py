@@ -38,7 +38,7 @@ def features() -> dict[str, Any]:
         "hooks": list(_HOOKS),
         "mountOptions": list(NAMES),
         "linux": {
-            "namespaces": sorted(set(NAMESPACE_FLAGS) - {"user"}),
+            "namespaces": sorted(NAMESPACE_FLAGS),
             "capabilities": sorted(CAPABILITIES),
             "cgroup": {
                 "v1": True,

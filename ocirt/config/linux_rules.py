@@ -48,6 +48,19 @@ def _namespaces(document: dict[str, Any], base: str, report: Report) -> None:
             absolute(report, f"{at}/path", namespace["path"])
 
 
+def _user_namespace(document: dict[str, Any], base: str, report: Report) -> None:
+    linux = linux_of(document)
+    for namespace in linux.get("namespaces") or []:
+        if namespace["type"] == "user":
+            from ocirt.config import id_map_rules
+
+            id_map_rules.check_namespace(document, namespace, report)
+            return
+    for key in ("uidMappings", "gidMappings"):
+        if linux.get(key):
+            report.wrong(f"/linux/{key}", "needs a user namespace", hint=add_namespace("user"))
+
+
 def _names(document: dict[str, Any], base: str, report: Report) -> None:
     for key in ("hostname", "domainname"):
         name = document.get(key)
@@ -217,6 +230,7 @@ _MOUNT_NAMESPACE = (
 RULES = (
     (("linux/namespaces",), _namespaces),
     (_MOUNT_NAMESPACE, _mount_namespace),
+    (("linux/namespaces", "linux/uidMappings", "linux/gidMappings"), _user_namespace),
     (("linux/namespaces", "hostname", "domainname"), _names),
     (("linux/namespaces", "linux/timeOffsets"), _time_offsets),
     (("linux/namespaces", "linux/sysctl", "domainname"), _sysctl),

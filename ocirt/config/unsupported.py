@@ -16,11 +16,9 @@ if TYPE_CHECKING:
 _PLATFORMS = ("freebsd", "solaris", "vm", "windows", "zos")
 _LATER = "come with a later release of ocirt"
 _LINUX = {
-    "gidMappings": f"user namespaces {_LATER}",
     "memoryPolicy": f"memory policies {_LATER}",
     "netDevices": f"network devices {_LATER}",
     "seccomp": f"seccomp filters {_LATER}",
-    "uidMappings": f"user namespaces {_LATER}",
 }
 
 
@@ -44,12 +42,6 @@ def _linux(document: dict[str, Any], base: str, report: Report) -> None:
             report.wrong(f"/linux/{key}", text)
 
 
-def _user_namespace(document: dict[str, Any], base: str, report: Report) -> None:
-    for index, namespace in enumerate(linux_of(document).get("namespaces") or []):
-        if namespace["type"] == "user":
-            report.wrong(f"/linux/namespaces/{index}", f"user namespaces {_LATER}")
-
-
 def _id_mapped_mounts(document: dict[str, Any], base: str, report: Report) -> None:
     text = f"id-mapped mounts {_LATER}"
     for index, mount in enumerate(document.get("mounts") or []):
@@ -71,6 +63,5 @@ def _asks_for_nothing(value: Any) -> bool:
 _RULES = (
     (_PLATFORMS, _platforms),
     (tuple(f"linux/{key}" for key in _LINUX), _linux),
-    (("linux/namespaces",), _user_namespace),
     (("mounts",), _id_mapped_mounts),
 )

@@ -60,10 +60,13 @@ def compile_create(request: Request) -> Plan:
     document = request.document
     linux = document.get("linux") or {}
     namespaces = Namespaces(linux)
-    compile_namespaces(plan, namespaces)
+    compile_namespaces(plan, namespaces, linux, document["process"])
     if request.keyring:
         join_keyring(plan, request.id)
     process.open_procfs_for_labels(plan, document["process"], "/process")
+    if namespaces.has("user") and linux.get("sysctl"):
+        # Only as long as a whole procfs can be seen may a user namespace have another one.
+        paths.open_procfs(plan, "/linux/sysctl")
     if namespaces.has("mount"):
         _file_system(plan, request, linux)
     else:

@@ -7,6 +7,7 @@ import stat
 
 from ocirt.errors import KernelError, errno_name
 from ocirt.host.constants import CAPABILITIES, NAMESPACE_FLAGS
+from ocirt.plan.hints import hint
 from ocirt.plan.mount_options import MS_PRIVATE, MS_SHARED, MS_SLAVE, MS_UNBINDABLE
 from ocirt.plan.mounts import INSIDE_PROC
 from ocirt.plan.ops import (
@@ -134,18 +135,7 @@ def failure(plan: Plan, index: int, step: int, errno: int, text: str) -> KernelE
         said = "; ".join(line.removeprefix("e ") for line in said.splitlines())
         words += f": {said}"
     text = ": ".join([*parts, words])
-    return KernelError(text, at=instruction.at, errno=errno, hint=_hint(instruction))
-
-
-_HINTS = {
-    "apparmorProfile": "AppArmor is not enabled on this machine, or has no such profile",
-    "selinuxLabel": "SELinux is not enabled on this machine, or has no such label",
-    "mountLabel": "SELinux is not enabled on this machine, or has no such label",
-}
-
-
-def _hint(instruction: Instruction) -> str:
-    return _HINTS.get(instruction.at.rpartition("/")[2], "")
+    return KernelError(text, at=instruction.at, errno=errno, hint=hint(plan, instruction, errno))
 
 
 def _subject(instruction: Instruction) -> str:

@@ -23,6 +23,7 @@ from ocirt.plan.container import Request, compile_create
 from ocirt.plan.host_work import (
     COPY_UP,
     HOOKS,
+    ID_MAPS,
     READY,
     TAG_COPY_FROM,
     TAG_COPY_TO,
@@ -210,6 +211,7 @@ class _Create:
             session.run(
                 self.fds,
                 {
+                    ID_MAPS: self._id_maps,
                     TIME_OFFSETS: self._time_offsets,
                     COPY_UP: self._copy_up,
                     HOOKS: self._hooks,
@@ -267,6 +269,12 @@ class _Create:
         self.state.pid_start = process_status(session.pid)[1]
 
     # ---- what the host does at each SYNC
+
+    def _id_maps(self) -> None:
+        from ocirt.runtime.user_namespace import map_ids
+
+        assert self.session
+        map_ids(self.session.pid, self.document["linux"])
 
     def _time_offsets(self) -> None:
         assert self.session

@@ -257,10 +257,17 @@ CASES: dict[str, tuple[Change, str, str]] = {
         "/linux/namespaces/4/path",
         "is the mount namespace of the host",
     ),
-    "user namespace": (
+    "user namespace without mappings": (
         lambda document, _path: document["linux"]["namespaces"].insert(0, {"type": "user"}),
-        "/linux/namespaces/0",
-        "come with a later release",
+        "/linux/uidMappings",
+        "is required for a new user namespace",
+    ),
+    "the host's user namespace": (
+        lambda document, _path: document["linux"]["namespaces"].insert(
+            0, {"type": "user", "path": "/proc/self/ns/user"}
+        ),
+        "/linux/namespaces/0/path",
+        "is the user namespace of the host",
     ),
     "sysctl without its namespace": (
         both(without_namespace("network"), put({"net.ipv4.ip_forward": "1"}, "linux", "sysctl")),

@@ -52,6 +52,19 @@ NO_FOLDER = 'must be the name of one folder, or "/" for the default class'
 KERNELS = "is a name of the kernel's own in a resctrl file system"
 NO_BANDWIDTH = r"does not match ^MB:[^\n]*$"
 MAPPING = [{"containerID": 0, "hostID": 1, "size": 1}]
+Ids = list[tuple[int, int, int]]
+
+
+def user(uids: Ids | None = None, gids: Ids | None = None) -> dict[str, Any]:
+    """The changes for a user namespace; None: ten ids."""
+    keys = ("containerID", "hostID", "size")
+    uids, gids = ([(0, 1000, 10)] if ids is None else ids for ids in (uids, gids))
+    return {
+        "/linux/namespaces/0": {"type": "user"},
+        "/linux/uidMappings": [dict(zip(keys, row, strict=True)) for row in uids],
+        "/linux/gidMappings": [dict(zip(keys, row, strict=True)) for row in gids],
+    }
+
 
 # (where to put what, the problem's pointer, its message)
 ROWS: list[tuple[dict[str, Any], str, str]] = [
@@ -383,11 +396,60 @@ ROWS: list[tuple[dict[str, Any], str, str]] = [
         f"{RDT}/enableMonitoring",
         "must be a boolean, not an integer",
     ),
+    # ---- user namespaces
+    ({"/linux/uidMappings": MAPPING}, "/linux/uidMappings", "needs a user namespace"),
+    ({"/linux/gidMappings": MAPPING}, "/linux/gidMappings", "needs a user namespace"),
+    (user(uids=[]), "/linux/uidMappings", "is required for a new user namespace"),
+    (user(gids=[]), "/linux/gidMappings", "is required for a new user namespace"),
+    (user(uids=[(0, 1, 0)]), "/linux/uidMappings/0/size", "must not be 0"),
+    (
+        user(uids=[(0, 1, 1), (1, (1 << 32) - 2, 2)]),
+        "/linux/uidMappings/1/hostID",
+        "with its size it goes over 4294967294",
+    ),
+    (
+        user(gids=[(0, 1, 1), ((1 << 32) - 1, 2, 1)]),
+        "/linux/gidMappings/1/containerID",
+        "with its size it goes over 4294967294",
+    ),
+    (
+        user(uids=[(0, 1000, 10), (20, 5000, 10), (9, 7000, 5)]),
+        "/linux/uidMappings/2/containerID",
+        "overlaps with that of mapping 0",
+    ),
+    (
+        user(gids=[(0, 1000, 10), (20, 991, 10)]),
+        "/linux/gidMappings/1/hostID",
+        "overlaps with that of mapping 0",
+    ),
+    (
+        user(uids=[(i, 1000 + i, 1) for i in range(341)]),
+        "/linux/uidMappings",
+        "has 341 mappings, the kernel takes 340",
+    ),
+    (
+        user() | {"/process/user/uid": 10},
+        "/process/user/uid",
+        "uid 10 is not mapped in linux.uidMappings",
+    ),
+    (
+        user() | {"/process/user/gid": 10},
+        "/process/user/gid",
+        "gid 10 is not mapped in linux.gidMappings",
+    ),
+    (
+        user() | {"/process/user/additionalGids": [9, 10]},
+        "/process/user/additionalGids/1",
+        "gid 10 is not mapped in linux.gidMappings",
+    ),
+    (
+        {"/linux/uidMappings": [{"containerID": 0, "hostID": 1 << 32, "size": 1}]},
+        "/linux/uidMappings/0/hostID",
+        "must be at most 4294967295",
+    ),
     # ---- what is not there yet
     ({"/windows": {"layerFolders": ["a"]}}, "/windows", "is for another platform than Linux"),
     ({"/vm": {"kernel": {"path": "/k"}}}, "/vm", "is for another platform than Linux"),
-    ({"/linux/uidMappings": MAPPING}, "/linux/uidMappings", "user namespaces" + LATER),
-    ({"/linux/namespaces/0": {"type": "user"}}, "/linux/namespaces/0", "user namespaces" + LATER),
     (
         {"/linux/seccomp": {"defaultAction": "SCMP_ACT_ALLOW"}},
         "/linux/seccomp",
@@ -608,6 +670,10 @@ def test_hint(changes: dict[str, Any], hint: str) -> None:
         {RDT: {"closID": "guaranteed group", "schemata": ["L3:0=7f0;1=1f", "", "MB:0=20;1=70"]}},
         {RDT: {"closID": "é" * 127, "l3CacheSchema": "L3:0=f", "memBwSchema": "MB:0=20"}},
         {"/linux/cgroupsPath": "machine.slice:libpod:abc..def"},
+        user(),
+        user([(0, 0, (1 << 32) - 1)], [(5, 1000, 5), (0, 2000, 5), (10, 1005, 5)]),
+        {"/linux/namespaces/0": {"type": "user", "path": "/proc/1/ns/user"}},
+        user([(1, 1001, 1)], [(1, 1001, 1)]) | {"/process/user": {"uid": 1, "gid": 1}},
     ],
     ids=lambda changes: next(iter(changes)),
 )
