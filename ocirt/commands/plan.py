@@ -32,8 +32,8 @@ def run(options: Options) -> int:
     def mounts() -> list[CgroupMount]:
         from ocirt.cgroup.mounts import cgroup_mounts
 
-        kinds = [n["type"] for n in (document.get("linux") or {}).get("namespaces") or []]
-        return cgroup_mounts(layout, manager, "cgroup" in kinds)
+        kinds = {n["type"] for n in (document.get("linux") or {}).get("namespaces") or []}
+        return cgroup_mounts(layout, manager, kinds)
 
     plan = compile_create(Request(document, config.bundle, "ID", mounts))
     verify(plan)

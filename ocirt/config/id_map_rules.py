@@ -3,6 +3,7 @@ mappings"): what the kernel would refuse, and runc's validator."""
 
 from __future__ import annotations
 
+from ocirt.config import id_map_option
 from ocirt.config.report import Report
 
 TYPE_CHECKING = False
@@ -64,3 +65,42 @@ def _process_ids(process: dict[str, Any], linux: dict[str, Any], report: Report)
 def is_mapped(id: int, mappings: Mappings) -> bool:
     """Is the id inside of a user namespace also one outside?"""
     return any(m["containerID"] <= id < m["containerID"] + m["size"] for m in mappings)
+
+
+def check_mount(
+    mount: dict[str, Any], at: str, linux: dict[str, Any], own: bool, report: Report
+) -> None:
+    """The mappings of one mount; ``own``: the container has a user namespace."""
+    options = mount.get("options") or []
+    given = [key for key in KEYS if mount.get(key)]
+    wanted = [f"{at}/{key}" for key in given]
+    for key in given:
+        check_mappings(mount[key], f"{at}/{key}", report)
+    if len(given) == 1:
+        missing = KEYS[1 - KEYS.index(given[0])]
+        report.wrong(f"{at}/{missing}", f"is required with {given[0]}")
+    for position, option in enumerate(options):
+        name, equals, value = option.partition("=")
+        if name in id_map_option.NAMES:
+            wanted.append(f"{at}/options/{position}")
+            if equals:
+                _option_mappings(value, wanted[-1], linux, report)
+            if equals and given:
+                report.wrong(wanted[-1], "the mount has mappings already")
+            elif not equals and not given and not own:
+                hint = "give the mount uidMappings and gidMappings"
+                report.wrong(wanted[-1], "there are no mappings and no user namespace", hint)
+    bind = mount.get("type") == "bind" or "bind" in options or "rbind" in options
+    if wanted and not bind:
+        report.wrong(wanted[0], "only a bind mount can be id-mapped")
+
+
+def _option_mappings(value: str, at: str, linux: dict[str, Any], report: Report) -> None:
+    try:
+        for mappings in id_map_option.parse(value, linux).values():
+            found = Report([], [])
+            check_mappings(mappings, "", found)
+            for problem in found.problems:
+                report.wrong(at, f"mapping {(problem.at or '').lstrip('/')}: {problem.message}")
+    except ValueError as error:
+        report.wrong(at, str(error))

@@ -42,18 +42,6 @@ def _linux(document: dict[str, Any], base: str, report: Report) -> None:
             report.wrong(f"/linux/{key}", text)
 
 
-def _id_mapped_mounts(document: dict[str, Any], base: str, report: Report) -> None:
-    text = f"id-mapped mounts {_LATER}"
-    for index, mount in enumerate(document.get("mounts") or []):
-        at = f"/mounts/{index}"
-        for key in ("uidMappings", "gidMappings"):
-            if mount.get(key):
-                report.wrong(f"{at}/{key}", text)
-        for position, option in enumerate(mount.get("options") or []):
-            if option.partition("=")[0] in ("idmap", "ridmap"):
-                report.wrong(f"{at}/options/{position}", text)
-
-
 def _asks_for_nothing(value: Any) -> bool:
     if isinstance(value, dict):
         return all(_asks_for_nothing(item) for item in value.values())
@@ -63,5 +51,4 @@ def _asks_for_nothing(value: Any) -> bool:
 _RULES = (
     (_PLATFORMS, _platforms),
     (tuple(f"linux/{key}" for key in _LINUX), _linux),
-    (("mounts",), _id_mapped_mounts),
 )

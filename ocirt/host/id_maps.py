@@ -6,6 +6,8 @@ import errno
 import os
 
 from ocirt.errors import KernelError
+from ocirt.host import kernel
+from ocirt.host.constants import CLONE_NEWUSER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,3 +60,29 @@ def host_id(mappings: list[Row], inside: int) -> int | None:
         if first <= inside < first + size:
             return outside + inside - first
     return None
+
+
+def new_namespace(uids: list[Row], gids: list[Row], at: str) -> int:
+    """A descriptor of a user namespace that nobody is in. Raises KernelError.
+
+    The machine is born in it, waits for a word, and ends when there is none.
+    """
+    exe = kernel.machine_fd()
+    ours, theirs = kernel.socketpair()
+    try:
+        pid, pidfd = kernel.spawn(CLONE_NEWUSER, -1, exe, theirs, 3)
+    except OSError as error:
+        os.close(ours)
+        text = f"make a user namespace: {error.strerror}"
+        raise KernelError(text, at=at, errno=error.errno or 0) from None
+    finally:
+        os.close(exe)
+        os.close(theirs)
+    try:
+        for key, mappings in zip(FILES, (uids, gids)):
+            write(pid, key, mappings, at)
+        return os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+    finally:
+        os.close(ours)
+        os.close(pidfd)
+        os.waitpid(pid, 0)

@@ -7,7 +7,7 @@ import errno
 from ocirt.host.constants import MOUNT_ATTR_RDONLY, PERSONALITY_DOMAINS
 from ocirt.plan import paths, process
 from ocirt.plan.devices import compile_devices
-from ocirt.plan.host_work import HOOKS, READY, TAG_HOST_ROOT
+from ocirt.plan.host_work import HOOKS, READY, SOURCES, TAG_HOST_ROOT
 from ocirt.plan.mounts import MountContext, compile_mounts, default_propagation
 from ocirt.plan.namespaces import Namespaces, compile_namespaces
 from ocirt.plan.ops import NO_SLOT
@@ -68,7 +68,7 @@ def compile_create(request: Request) -> Plan:
         # Only as long as a whole procfs can be seen may a user namespace have another one.
         paths.open_procfs(plan, "/linux/sysctl")
     if namespaces.has("mount"):
-        _file_system(plan, request, linux)
+        _file_system(plan, request, linux, namespaces)
     else:
         _hooks(plan, document)
         root = change_root(plan, document, request.bundle)
@@ -85,14 +85,18 @@ def join_keyring(plan: Plan, id: str) -> None:
     plan.add("KEYRING", f"_ses.{id}", at="", note="keyring", skip=(errno.ENOSYS,))
 
 
-def _file_system(plan: Plan, request: Request, linux: dict[str, Any]) -> None:
+def _file_system(
+    plan: Plan, request: Request, linux: dict[str, Any], namespaces: Namespaces
+) -> None:
     document = request.document
     mounts = document.get("mounts") or []
     label = linux.get("mountLabel") or ""
+    if namespaces.has("user") and "mount" in namespaces.new:
+        plan.sync(SOURCES, "/linux/namespaces")
     root = attach_root(plan, document, request.bundle)
     cgroup = request.cgroup() if any(m.get("type") == "cgroup" for m in mounts) else []
     propagation = default_propagation(linux.get("rootfsPropagation") or "")
-    context = MountContext(root, request.bundle, propagation, label, cgroup)
+    context = MountContext(root, request.bundle, propagation, linux, cgroup)
     compile_mounts(plan, mounts, context)
     compile_devices(plan, document, root)
     process.make_cwd(plan, document["process"], root)

@@ -19,6 +19,7 @@ _SHOW = {
     "cgroup": "cgroup",
     "cgroup2": "cgroup",
     "mqueue": "ipc",
+    "own": "pid",  # "own procfs"
     "proc": "pid",
     "sysfs": "network",
 }
@@ -54,10 +55,10 @@ def _in_user_namespace(instruction: Instruction, error: str) -> str:
             return _NOT_MAPPED
     if error == "EPERM" and op == "SETATTR":
         return _LOCKED
-    if error == "EPERM" and op == "FSMOUNT":
+    if error == "EPERM" and op in ("FSOPEN", "FSMOUNT"):
         kind = instruction.note.partition(" ")[0]
         if kind in _SHOW:
-            return f"in a user namespace {kind} needs a new {_SHOW[kind]} namespace"
+            return f"in a user namespace this needs a new {_SHOW[kind]} namespace"
     if error in ("EACCES", "EOVERFLOW", "EPERM") and op in ("TARGET", "MKNOD", "SYMLINK", "PIVOT"):
         return _OWNER
     return ""

@@ -156,10 +156,15 @@ CASES: dict[str, tuple[Change, str, str]] = {
         f"{LAST}/destination",
         "ENOENT",
     ),
-    "idmap": (
+    "idmap without mappings": (
         add_mount("/a", "bind", "/tmp", "idmap"),
         f"{LAST}/options/0",
-        "come with a later release",
+        "there are no mappings and no user namespace",
+    ),
+    "idmap of a file system without": (
+        add_mount("/a", "bind", "/proc/sys", "rbind", "idmap=uids=0-1-1;gids=0-1-1"),
+        f"{LAST}/options/1",
+        "id-mapped mount of /proc/sys: Invalid argument",
     ),
     "no source for a bind": (
         add_mount("/a", "bind", ""),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -160,3 +161,167 @@ def test_delete_leaves_nothing(ocirt: Any, inside: Any, leftovers: Any) -> None:
     ocirt("delete", "--force", inside.id, check=True)
     assert ocirt.ids() == []
     assert leftovers(inside) == []
+
+
+def test_what_the_host_has_restricted_stays_so(ocirt: Any, inside: Any, tmp_path: Path) -> None:
+    """The kernel locks the flags of its mounts, so that not even CAP_SYS_ADMIN takes them away."""
+    folder = tmp_path / "restricted"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "ro,nosuid,nodev", "x", folder], check=True)
+    try:
+        mount = {"destination": "/data", "type": "bind", "source": str(folder)}
+        inside.document["mounts"].append(mount | {"options": ["rbind", "noexec"]})
+        for kind in ("bounding", "effective", "permitted"):
+            inside.document["process"]["capabilities"][kind] = ["CAP_SYS_ADMIN"]
+        inside.shell(
+            "for options in rw,nosuid,nodev ro,suid,nodev ro,nosuid,dev ro,nosuid,nodev; do "
+            "mount -o remount,bind,$options /data 2> /dev/null && echo $options; done;"
+            "grep ' /data ' /proc/self/mountinfo"
+        )
+        done = inside.run(ocirt)
+        lines = done.stdout.split("\n")
+        assert lines[0] == "ro,nosuid,nodev", done.stderr
+        assert " /data ro,nosuid,nodev" in lines[1]
+        inside.document["mounts"][-1]["options"] = ["rbind", "rw"]
+        done = inside.run(ocirt)
+        assert "config.json#/mounts/7/options: " in done.stderr
+        assert "are locked in a user namespace" in done.stderr
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
+def test_a_bind_that_is_not_recursive(ocirt: Any, inside: Any, tmp_path: Path) -> None:
+    """It shows what is below a mount, which only the host may."""
+    inner = tmp_path / "outer" / "inner"
+    inner.mkdir(parents=True)
+    (inner / "below").touch()
+    subprocess.run(["mount", "-t", "tmpfs", "x", inner], check=True)
+    try:
+        mount = {"destination": "/data", "type": "bind", "source": str(inner.parent)}
+        inside.document["mounts"].append(mount | {"options": ["bind"]})
+        assert inside.shell("ls /data/inner").run(ocirt).stdout == "below\n"
+    finally:
+        subprocess.run(["umount", inner], check=True)
+
+
+@pytest.mark.parametrize(
+    ("missing", "mount", "message"),
+    [
+        ("network", "/sys", "hint: in a user namespace this needs a new network namespace"),
+        ("ipc", "/dev/mqueue", "hint: in a user namespace this needs a new ipc namespace"),
+        ("pid", "/proc", "hint: in a user namespace this needs a new pid namespace"),
+    ],
+)
+def test_file_systems_of_namespaces(
+    missing: str, mount: str, message: str, ocirt: Any, inside: Any, leftovers: Any
+) -> None:
+    linux = inside.document["linux"]
+    linux["namespaces"] = [n for n in linux["namespaces"] if n["type"] != missing]
+    done = inside.run(ocirt)
+    places = [m["destination"] for m in inside.document["mounts"]]
+    assert f"config.json#/mounts/{places.index(mount)}" in done.stderr
+    assert message in done.stderr
+    assert (ocirt.ids(), leftovers(inside)) == ([], [])
+
+
+def test_root_file_system_of_somebody_else(ocirt: Any, inside: Any, leftovers: Any) -> None:
+    own(inside.path / "rootfs", 0)
+    done = inside.run(ocirt)
+    assert "config.json#/mounts/0/destination: " in done.stderr
+    assert "hint: is the owner of the root file system mapped" in done.stderr
+    assert (ocirt.ids(), leftovers(inside)) == ([], [])
+
+
+def test_terminal_group_that_is_not_mapped(ocirt: Any, bundle: Any) -> None:
+    done = mapped(bundle, count=5).run(ocirt)
+    assert "fsconfig gid=5: EINVAL" in done.stderr
+    assert "hint: it is not mapped in the user namespace" in done.stderr
+
+
+def test_device_that_the_host_has_not(ocirt: Any, inside: Any) -> None:
+    device = {"path": "/dev/null2", "type": "c", "major": 1, "minor": 3}
+    inside.document["linux"]["devices"] = [device]
+    done = inside.run(ocirt)
+    assert "config.json#/linux/devices/0: device /dev/null2: No such file" in done.stderr
+    device["path"] = "/dev/zero"
+    done = inside.run(ocirt)
+    text = "config.json#/linux/devices/0: /dev/zero of the host is not the device c 1:3"
+    assert text in done.stderr
+
+
+def test_device_that_is_a_link_in_the_image(ocirt: Any, inside: Any) -> None:
+    """What is bound lands nowhere else."""
+    (inside.path / "rootfs/dev").mkdir(exist_ok=True)
+    (inside.path / "rootfs/dev/null").symlink_to("/etc/passwd")
+    own(inside.path / "rootfs")
+    inside.document["mounts"] = [
+        m for m in inside.document["mounts"] if not m["destination"].startswith("/dev")
+    ]
+    done = inside.run(ocirt)
+    assert "config.json#/linux/devices: default devices: must be mounted on ordinary" in done.stderr
+
+
+def test_hooks(ocirt: Any, inside: Any) -> None:
+    """Those of the container run in its user namespace, the others on the host."""
+    script = "readlink /proc/self/ns/user; id -u; exit 1"
+    host = os.readlink("/proc/self/ns/user")
+    for kind in ("createRuntime", "createContainer", "startContainer"):
+        path = "/bin/busybox" if kind == "startContainer" else "/bin/sh"
+        args = ["sh", "-c", f"busybox {script}" if kind == "startContainer" else script]
+        inside.document["hooks"] = {kind: [{"path": path, "args": args}]}
+        done = inside.run(ocirt)
+        assert f"config.json#/hooks/{kind}/0: " in done.stderr, done.stderr
+        assert "user:[" in done.stderr and "\\n0" in done.stderr
+        assert (host in done.stderr) == (kind == "createRuntime")
+
+
+def test_settings(ocirt: Any, inside: Any) -> None:
+    """The host's part is done with the host's rights, sysctls and clocks are the container's."""
+    process, linux = inside.document["process"], inside.document["linux"]
+    process["oomScoreAdj"] = 300
+    process["rlimits"] = [{"type": "RLIMIT_NOFILE", "soft": 77, "hard": 88}]
+    linux["sysctl"] = {"net.ipv4.ip_forward": "1", "user.max_user_namespaces": "7"}
+    linux["namespaces"].append({"type": "time"})
+    linux["timeOffsets"] = {"boottime": {"secs": 100_000}}
+    inside.shell(
+        "cat /proc/self/oom_score_adj; ulimit -n; cat /proc/sys/net/ipv4/ip_forward;"
+        "cat /proc/sys/user/max_user_namespaces; grep boottime /proc/self/timens_offsets"
+    )
+    done = inside.run(ocirt)
+    assert done.stdout.split() == ["300", "77", "1", "7", "boottime", "100000", "0"], done.stderr
+
+
+def test_tmpcopyup(ocirt: Any, inside: Any) -> None:
+    folder = inside.path / "rootfs/up/inner"
+    folder.mkdir(parents=True)
+    (folder / "file").write_text("text\n")
+    own(inside.path / "rootfs")
+    os.chown(folder / "file", FIRST + 7, FIRST + 8)
+    mount = {"destination": "/up", "type": "tmpfs", "source": "t", "options": ["tmpcopyup"]}
+    inside.document["mounts"].append(mount)
+    inside.shell("stat -c '%u %g' /up/inner/file && cat /up/inner/file && stat -f -c %T /up")
+    assert inside.run(ocirt).stdout.split() == ["7", "8", "text", "tmpfs"]
+
+
+def test_root_that_is_not_mapped(ocirt: Any, bundle: Any) -> None:
+    inside = mapped(bundle, FIRST, 1)
+    linux, process = inside.document["linux"], inside.document["process"]
+    for key in ("uidMappings", "gidMappings"):
+        linux[key][0]["containerID"] = 1000
+    process["user"] = {"uid": 1000, "gid": 1000}
+    inside.document["mounts"][2]["options"].remove("gid=5")
+    inside.shell("busybox id -u; stat -c %u /tmp /dev/shm; echo x > /dev/null")
+    done = inside.run(ocirt)
+    assert (done.stdout.split(), done.stderr) == (["1000"] * 3, "")
+
+
+def test_terminal(ocirt: Any, inside: Any) -> None:
+    inside.document["process"].update(terminal=True, user={"uid": 1000, "gid": 1000})
+    inside.shell("tty; stat -c '%u %g' /dev/pts/0 /dev/console; sleep 1000")
+    inside.write()
+    done = inside.run(ocirt, "--detach", "--console-socket", "/no/such")
+    assert "/no/such" in done.stderr  # the terminal was made, and nobody wanted it
+    inside.document["process"]["terminal"] = False
+    running(ocirt, inside.shell("exec sleep 1000"))
+    done = ocirt("exec", "--tty", inside.id, "sh", "-c", "tty; stat -c %u /dev/pts/0")
+    assert done.stdout.split() == ["/dev/pts/0", "1000"]

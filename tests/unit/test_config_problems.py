@@ -447,6 +447,62 @@ ROWS: list[tuple[dict[str, Any], str, str]] = [
         "/linux/uidMappings/0/hostID",
         "must be at most 4294967295",
     ),
+    # ---- id-mapped mounts
+    (
+        {"/mounts/1/uidMappings": MAPPING},
+        "/mounts/1/gidMappings",
+        "is required with uidMappings",
+    ),
+    (
+        {"/mounts/1/gidMappings": MAPPING},
+        "/mounts/1/uidMappings",
+        "is required with gidMappings",
+    ),
+    (
+        {
+            "/mounts/1/uidMappings": [*MAPPING, {"containerID": 0, "hostID": 5, "size": 1}],
+            "/mounts/1/gidMappings": MAPPING,
+        },
+        "/mounts/1/uidMappings/1/containerID",
+        "overlaps with that of mapping 0",
+    ),
+    (
+        {"/mounts/2/uidMappings": MAPPING, "/mounts/2/gidMappings": MAPPING},
+        "/mounts/2/uidMappings",
+        "only a bind mount can be id-mapped",
+    ),
+    (
+        {"/mounts/1/options/1": "ridmap"},
+        "/mounts/1/options/1",
+        "there are no mappings and no user namespace",
+    ),
+    (
+        user() | {"/mounts/2/options/0": "idmap"},
+        "/mounts/2/options/0",
+        "only a bind mount can be id-mapped",
+    ),
+    *(
+        ({"/mounts/1/options/1": f"idmap={value}"}, "/mounts/1/options/1", message)
+        for value, message in (
+            ("", "must be uids=...;gids=..."),
+            ("uids=1-2-3", "must have both uids and gids"),
+            ("uids=1-2-3;uids=1-2-3", "must be uids=...;gids=..."),
+            ("uids=1-2-3;gids=1-2", "'1-2' is no mapping ID-ID-SIZE"),
+            ("uids=1-2-3;gids=1--2-3", "'1--2-3' is no mapping ID-ID-SIZE"),
+            ("uids=1-2-0;gids=1-2-3", "mapping 0/size: must not be 0"),
+            ("uids=1-2-3#9-3-3;gids=1-2-3", "mapping 1/hostID: overlaps with that of mapping 0"),
+            ("uids=@1-2-3;gids=1-2-3", "@2 and its size are not in one mapping of the container"),
+        )
+    ),
+    (
+        {
+            "/mounts/1/options/1": "idmap=uids=0-1-1;gids=0-1-1",
+            "/mounts/1/uidMappings": MAPPING,
+            "/mounts/1/gidMappings": MAPPING,
+        },
+        "/mounts/1/options/1",
+        "the mount has mappings already",
+    ),
     # ---- what is not there yet
     ({"/windows": {"layerFolders": ["a"]}}, "/windows", "is for another platform than Linux"),
     ({"/vm": {"kernel": {"path": "/k"}}}, "/vm", "is for another platform than Linux"),
@@ -464,13 +520,6 @@ ROWS: list[tuple[dict[str, Any], str, str]] = [
         {"/linux/memoryPolicy": {"mode": "MPOL_LOCAL"}},
         "/linux/memoryPolicy",
         "memory policies" + LATER,
-    ),
-    ({"/mounts/1/uidMappings": MAPPING}, "/mounts/1/uidMappings", "id-mapped mounts" + LATER),
-    ({"/mounts/1/options/1": "ridmap"}, "/mounts/1/options/1", "id-mapped mounts" + LATER),
-    (
-        {"/mounts/1/options/1": "idmap=uids=1-2-3"},
-        "/mounts/1/options/1",
-        "id-mapped mounts" + LATER,
     ),
 ]
 # ---- resources (pointer below /linux/resources, its object, message)
@@ -673,6 +722,10 @@ def test_hint(changes: dict[str, Any], hint: str) -> None:
         user(),
         user([(0, 0, (1 << 32) - 1)], [(5, 1000, 5), (0, 2000, 5), (10, 1005, 5)]),
         {"/linux/namespaces/0": {"type": "user", "path": "/proc/1/ns/user"}},
+        user() | {"/mounts/1/options/1": "ridmap"},
+        user() | {"/mounts/1/options/1": "idmap=uids=@0-3-1;gids=0-4-1"},
+        {"/mounts/1/uidMappings": MAPPING, "/mounts/1/gidMappings": MAPPING},
+        {"/mounts/1/options/1": "ridmap=uids=0-1-2#2-9-3;gids=0-4-1"},
         user([(1, 1001, 1)], [(1, 1001, 1)]) | {"/process/user": {"uid": 1, "gid": 1}},
     ],
     ids=lambda changes: next(iter(changes)),

@@ -77,9 +77,11 @@ def test_features(capsys: pytest.CaptureFixture[str]) -> None:
     assert err == "" and document == features()
     validate("features-schema.json", document)
     assert document["ociVersionMin"] == "1.0.0" and document["ociVersionMax"] == SPEC_VERSION
-    assert {"rro", "rbind", "tmpcopyup", "nosuid"} <= set(document["mountOptions"])
+    assert {"rro", "rbind", "tmpcopyup", "nosuid", "idmap", "ridmap"} <= set(
+        document["mountOptions"]
+    )
     assert document["linux"]["capabilities"] == sorted(CAPABILITIES)
-    assert document["linux"]["mountExtensions"]["idmap"]["enabled"] is False
+    assert document["linux"]["mountExtensions"]["idmap"]["enabled"] is True
     assert document["linux"]["seccomp"]["enabled"] is False
     rdt = {"enabled": True, "schemata": True, "monitoring": True}
     assert document["linux"]["intelRdt"] == rdt
