@@ -230,7 +230,7 @@ long op_GROUPS(struct machine *m, const u64 *v)
 long op_SETGID(struct machine *m, const u64 *v)
 {
     (void)m;
-    return sys(setresgid, v[0], v[0], v[0]);
+    return keep_undumpable(sys(setresgid, v[0], v[0], v[0]));
 }
 
 long op_SETUID(struct machine *m, const u64 *v)

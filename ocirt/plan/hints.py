@@ -28,6 +28,10 @@ _LOCKED = (
     "the ro, nosuid, nodev, noexec and atime options of the host's mounts are locked in a user"
     " namespace"
 )
+_NEW = {
+    "EPERM": "is ocirt in a chroot? There the kernel makes no user namespace",
+    "ENOSPC": "the sysctl user.max_user_namespaces says how many there may be",
+}
 _OWNER = "is the owner of the root file system mapped in the user namespace?"
 
 
@@ -51,8 +55,10 @@ def _in_user_namespace(instruction: Instruction, error: str) -> str:
     op = instruction.op.name
     if error == "EINVAL":
         key = instruction.value("key") if op == "FSCONFIG" else ""
-        if op in ("GROUPS", "SETGID", "SETUID") or key in ("uid", "gid"):
+        if op in ("GROUPS", "SETGID", "SETUID", "MKNOD") or key in ("uid", "gid"):
             return _NOT_MAPPED
+    if op == "UNSHARE" and instruction.value("flags") == CLONE_NEWUSER:
+        return _NEW.get(error, "")
     if error == "EPERM" and op == "SETATTR":
         return _LOCKED
     if error == "EPERM" and op in ("FSOPEN", "FSMOUNT"):

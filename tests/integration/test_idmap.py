@@ -17,11 +17,12 @@ LIST = "cd /data && stat -c '%n %u %g' *"
 
 @pytest.fixture
 def data(tmp_path: Path) -> Iterator[Path]:
-    """A folder with files of 0, 7 and 5000; one more file system is mounted in it."""
+    """A tmpfs with files of 0, 7 and 5000; one more is mounted in it."""
     folder = tmp_path / "data"
     inner = folder / "inner"
-    inner.mkdir(parents=True)
-    subprocess.run(["mount", "-t", "tmpfs", "none", str(inner)], check=True)
+    for mounted in (folder, inner):
+        mounted.mkdir()
+        subprocess.run(["mount", "-t", "tmpfs", "none", mounted], check=True)
     for name, id in (("root", 0), ("seven", 7), ("other", 5000), ("inner/file", 7)):
         (folder / name).touch()
         os.chown(folder / name, id, id)
@@ -29,7 +30,7 @@ def data(tmp_path: Path) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        subprocess.run(["umount", str(inner)], check=True)
+        subprocess.run(["umount", "--recursive", folder], check=True)
 
 
 def bind(bundle: Any, source: Path, *options: str, **more: Any) -> Any:

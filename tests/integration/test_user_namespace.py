@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from .conftest import V2, cgroups_of
+
 FIRST, COUNT = 200_000, 65_536
 ALL = (1 << 41) - 1
 
@@ -325,3 +327,39 @@ def test_terminal(ocirt: Any, inside: Any) -> None:
     running(ocirt, inside.shell("exec sleep 1000"))
     done = ocirt("exec", "--tty", inside.id, "sh", "-c", "tty; stat -c %u /dev/pts/0")
     assert done.stdout.split() == ["/dev/pts/0", "1000"]
+
+
+def test_cgroup_belongs_to_its_root(ocirt: Any, inside: Any) -> None:
+    """On version 2, where it may write to it; the limits stay the host's."""
+    (mount,) = (m for m in inside.document["mounts"] if m["type"] == "cgroup")
+    linux = inside.document["linux"]
+    if all(n["type"] != "cgroup" for n in linux["namespaces"]):
+        linux["namespaces"].append({"type": "cgroup"})
+    inside.shell("exec sleep 1000")
+    for options, owner in ((["nosuid"], FIRST if V2 else 0), (["nosuid", "ro"], 0)):
+        mount["options"] = options
+        running(ocirt, inside)
+        (folder, *_) = cgroups_of(inside.id)
+        owners = [os.stat(f"{folder}/{name}").st_uid for name in (".", "cgroup.procs")]
+        assert owners == [owner, owner]
+        ocirt("delete", "--force", inside.id, check=True)
+
+
+def test_the_hosts_cgroup_namespace(ocirt: Any, inside: Any) -> None:
+    """CVE-2023-25809: it sees its own cgroup, read-only, even as the host's root."""
+    linux = inside.document["linux"]
+    linux["namespaces"] = [n for n in linux["namespaces"] if n["type"] != "cgroup"]
+    linux["uidMappings"][0].update(hostID=0)
+    linux["gidMappings"][0].update(hostID=0)
+    own(inside.path / "rootfs", 0)
+    (mount,) = (m for m in inside.document["mounts"] if m["type"] == "cgroup")
+    mount["options"] = ["nosuid", "noexec", "nodev"]
+    inside.shell(
+        "grep -c cgroup /proc/self/mountinfo; grep cgroup /proc/self/mountinfo | grep -v ' ro';"
+        "for folder in /sys/fs/cgroup /sys/fs/cgroup/*/; do busybox mkdir $folder/new; done"
+    )
+    done = inside.run(ocirt)
+    assert int(done.stdout.split("\n")[0]) > 0
+    assert "new': Read-only file system" in done.stderr
+    made = [path for path in cgroups_of("new") if inside.id in path]
+    assert made == []
