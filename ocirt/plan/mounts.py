@@ -11,7 +11,7 @@ import posixpath
 from ocirt.errors import OcirtError
 from ocirt.host.constants import PROC_SUPER_MAGIC
 from ocirt.plan import mount_options
-from ocirt.plan.mount_options import MS_PRIVATE, MS_SLAVE, RDONLY, MountOptions
+from ocirt.plan.mount_options import ATIME, MS_PRIVATE, MS_SLAVE, RDONLY, MountOptions
 from ocirt.plan.ops import (
     KIND_DIR,
     KIND_LIKE,
@@ -228,8 +228,9 @@ def _cgroup(
         if part.kind == "bind":
             slot = plan.pin(name, "tree", part.source, at, where, True)
             own = mount_options.parse(part.options)
-            attributes = options.set | own.set
-            _set(plan, slot, attributes, options.clear & ~attributes, 0, at, note)
+            # Nobody needs the atime of a cgroup, and a user namespace may not change it.
+            attributes = (options.set | own.set) & ~ATIME
+            _set(plan, slot, attributes, options.clear & ~attributes & ~ATIME, 0, at, note)
         elif part.kind == "tmpfs":
             own = mount_options.parse(part.options)
             attributes = (options.set | own.set) & ~RDONLY
