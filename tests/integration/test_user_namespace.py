@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
+from ocirt.host.constants import CAPABILITIES
+
 from .conftest import V2, cgroups_of
 
 FIRST, COUNT = 200_000, 65_536
-ALL = (1 << 41) - 1
 
 
 def own(folder: Path, first: int = FIRST) -> None:
@@ -363,3 +364,31 @@ def test_the_hosts_cgroup_namespace(ocirt: Any, inside: Any) -> None:
     assert "new': Read-only file system" in done.stderr
     made = [path for path in cgroups_of("new") if inside.id in path]
     assert made == []
+
+
+def test_all_capabilities(ocirt: Any, inside: Any) -> None:
+    """Inside there are also those that ocirt itself has not got, as none of them is of the host."""
+    last = int(Path("/proc/sys/kernel/cap_last_cap").read_text())
+    names = [name for name, number in CAPABILITIES.items() if number <= last]
+    for kind in ("bounding", "effective", "permitted"):
+        inside.document["process"]["capabilities"][kind] = names
+    inside.shell("exec sleep 1000")
+    done = ocirt("create", "--bundle", inside.write(), inside.id, check=True)
+    assert done.stderr == ""
+    ocirt("start", inside.id, check=True)
+    pid = ocirt.state(inside.id)["pid"]
+    for kind in ("CapBnd", "CapEff", "CapPrm"):
+        assert int(status(pid)[kind][0], 16) == (1 << last + 1) - 1
+    assert (status(pid)["CapInh"], status(pid)["CapAmb"]) == (["0" * 16], ["0" * 16])
+
+
+def test_other_verbs(ocirt: Any, inside: Any) -> None:
+    inside.shell("exec sleep 1000")
+    pid = running(ocirt, inside)
+    ocirt("pause", inside.id, check=True)
+    assert ocirt.state(inside.id)["status"] == "paused"
+    ocirt("resume", inside.id, check=True)
+    assert ocirt("events", "--stats", inside.id, check=True).stdout
+    ocirt("update", "--resources", "-", inside.id, input="{}", check=True)
+    assert ocirt("ps", "--format", "json", inside.id, check=True).stdout.strip() == f"[{pid}]"
+    ocirt("kill", inside.id, "KILL", check=True)
