@@ -392,3 +392,24 @@ def test_other_verbs(ocirt: Any, inside: Any) -> None:
     ocirt("update", "--resources", "-", inside.id, input="{}", check=True)
     assert ocirt("ps", "--format", "json", inside.id, check=True).stdout.strip() == f"[{pid}]"
     ocirt("kill", inside.id, "KILL", check=True)
+
+
+def test_a_machine_that_root_inside_can_see(ocirt: Any, inside: Any, make_bundle: Any) -> None:
+    """CVE-2016-9962: it may trace all that is its own, and not a machine, which has descriptors of
+    the host. It sees one that waits for start in its pid namespace."""
+    for kind in ("bounding", "effective", "permitted"):
+        inside.document["process"]["capabilities"][kind] = ["CAP_SYS_PTRACE"]
+    inside.shell("exec sleep 1000")
+    pid = running(ocirt, inside)
+    second = mapped(make_bundle())
+    linux = second.document["linux"]
+    for namespace in linux["namespaces"]:
+        if namespace["type"] in ("pid", "user"):
+            namespace["path"] = f"/proc/{pid}/ns/{namespace['type']}"
+    ocirt("create", "--bundle", second.write(), second.id, check=True)
+    script = "cat /proc/1/maps > /dev/null && cat /proc/2/status; cat /proc/2/maps; ls /proc/2/fd/"
+    done = ocirt("exec", inside.id, "sh", "-c", script)
+    ocirt("delete", "--force", second.id, check=True)
+    assert "Uid:\t0\t0\t0\t0\n" in done.stdout
+    assert done.stderr.count("Permission denied") == 2, done.stderr
+    assert "/proc/1/" not in done.stderr
