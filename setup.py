@@ -3,6 +3,7 @@
 machine   csrc/machine*.c, freestanding and static; its bytes become machine_elf.h
 shim      ocirt._shim, a cffi extension that holds those bytes (csrc/shim.c)
 systemd   ocirt.cgroup._systemd, declarations for cffi (tools/build_systemd.py)
+seccomp   ocirt.seccomp._libseccomp, the same (tools/build_libseccomp.py)
 launcher  csrc/launcher*.c, installed as the command ``ocirt``
 
 Metadata is in setup.cfg. ``python setup.py build_ext --inplace`` rebuilds machine and
@@ -90,7 +91,11 @@ class BuildPackage(build_py):
 
 
 setup(
-    cffi_modules=["tools/build_shim.py:ffi", "tools/build_systemd.py:ffi"],
+    cffi_modules=[
+        "tools/build_shim.py:ffi",
+        "tools/build_systemd.py:ffi",
+        "tools/build_libseccomp.py:ffi",
+    ],
     scripts=["csrc/launcher.c"],
     cmdclass={"build_ext": BuildShim, "build_scripts": BuildLauncher, "build_py": BuildPackage},
 )

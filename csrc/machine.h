@@ -23,6 +23,7 @@ struct machine {
     const char *program;  /* what FIND_EXEC found */
     const char *text;     /* of the segment */
     int slot[ISA_SLOTS];  /* descriptors, -1 where undefined */
+    bool filtered;        /* a filter is in force: it may not allow sendmsg */
     bool used[ISA_SLOTS]; /* mounts that were attached once: the next time a clone is */
     char log[ISA_REPORT_TEXT_MAX];
 };

@@ -262,6 +262,54 @@ long op_AMBIENT(struct machine *m, const u64 *v)
     return error;
 }
 
+/* Tells the host which number a listener will have: the lowest that is free. */
+static long announce_listener(struct machine *m)
+{
+    long fd = sys(fcntl, m->control, F_DUPFD_CLOEXEC, 0);
+
+    if (fd < 0)
+        return fd;
+    sys(close, fd);
+    long sent = report(m, ISA_REPORT_LISTENER, 0, fd, -1);
+    return sent < 0 ? sent : 0;
+}
+
+/* Until the host has the listener; it says so with a message. */
+static long wait_for_host(struct machine *m)
+{
+    char word[8];
+    long count;
+
+    do
+        count = sys(read, m->control, word, sizeof word);
+    while (count == -EINTR);
+    return count < 0 ? count : count == 0 ? -ENOTCONN : 0;
+}
+
+long op_SECCOMP(struct machine *m, const u64 *v)
+{
+    u64 offset = (u32)v[0], count = (v[0] >> 32) / sizeof(struct sock_filter);
+    struct sock_fprog program = {
+        (unsigned short)count, (struct sock_filter *)(void *)(uintptr_t)(m->text + offset)};
+    bool listens = v[1] & SECCOMP_FILTER_FLAG_NEW_LISTENER;
+
+    if (count == 0 || count > BPF_MAXINSNS || (v[0] >> 32) % sizeof(struct sock_filter))
+        return -EINVAL;
+    long error = listens ? announce_listener(m) : 0;
+    if (error < 0)
+        return error;
+    m->step = 1;
+    m->filtered = true;
+    error = sys(seccomp, SECCOMP_SET_MODE_FILTER, v[1], &program);
+    if (error < 0 || !listens)
+        return error;
+    m->step = 2;
+    int listener = (int)error;
+    error = wait_for_host(m);
+    sys(close, listener); /* when the agent ends, what waits for it must get ENOSYS, and not wait on */
+    return error;
+}
+
 /* ---- the program */
 
 static long can_execute(const char *path)
@@ -317,7 +365,8 @@ long op_PARK(struct machine *m, const u64 *v)
     char byte;
     long count;
 
-    report(m, ISA_REPORT_PARKED, 0, 0, -1);
+    if (report(m, ISA_REPORT_PARKED, 0, 0, -1) < 0)
+        leave(1); /* nobody would ever wake it */
     sys(close, m->control);
     m->control = -1;
     m->report = v[1];
@@ -341,17 +390,23 @@ static void default_signals(void)
     sys(rt_sigprocmask, 2 /* SIG_SETMASK */, &none, 0, sizeof none);
 }
 
+long op_CLOEXEC(struct machine *m, const u64 *v)
+{
+    (void)m;
+    return sys(close_range, v[0], ~0U, CLOSE_RANGE_CLOEXEC);
+}
+
 long op_EXEC(struct machine *m, const u64 *v)
 {
     if (!m->program)
         return -EINVAL;
     m->detail = m->program;
-    long error = sys(close_range, v[2], ~0U, CLOSE_RANGE_CLOEXEC);
+    long error = v[2] == ISA_NO_SLOT ? 0 : op_CLOEXEC(m, v + 2);
     if (error < 0)
         return error;
     m->step = 1;
     default_signals();
-    if (m->report == ISA_NO_SLOT)
-        report(m, ISA_REPORT_EXEC, 0, 0, -1);
+    if (m->report == ISA_NO_SLOT && report(m, ISA_REPORT_EXEC, 0, 0, -1) < 0)
+        return -ENOTCONN; /* the host would take the end of the connection for an accident */
     return sys(execve, m->program, m->text + v[0] + 8, m->text + v[1] + 8);
 }

@@ -15,6 +15,7 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <sys/vfs.h>
 #include <sys/wait.h>
@@ -40,6 +41,7 @@
 #endif
 
 #define FDS_MAX 253 /* SCM_MAX_FD of the kernel */
+#define CONNECT_SECONDS 10
 
 /* -errno of a failed libc call. */
 static int result(long value)
@@ -271,8 +273,11 @@ int ocirt_connect(const char *path)
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return -errno;
+    /* Who listens there may never accept. */
+    struct timeval limit = {.tv_sec = CONNECT_SECONDS};
+    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
     if (connect(fd, (struct sockaddr *)&address, sizeof address) < 0) {
-        int error = -errno;
+        int error = errno == EAGAIN ? -ETIMEDOUT : -errno;
         close(fd);
         return error;
     }
@@ -484,6 +489,26 @@ int ocirt_pidfd_send_signal(int pidfd, int signal)
 int ocirt_pidfd_getfd(int pidfd, int fd)
 {
     return result(syscall(SYS_pidfd_getfd, pidfd, fd, 0));
+}
+
+/* Of linux/seccomp.h. */
+enum { SET_MODE_FILTER = 1, GET_ACTION_AVAIL = 2, NEW_LISTENER = 8, WAIT_KILLABLE_RECV = 32 };
+
+int ocirt_seccomp_has_action(uint32_t action)
+{
+    int error = result(syscall(SYS_seccomp, GET_ACTION_AVAIL, 0, &action));
+
+    return error == -EOPNOTSUPP ? 0 : error < 0 ? error : 1;
+}
+
+/* Flags are looked at before the filter: without one it is EFAULT that says that all are known. */
+int ocirt_seccomp_has_flags(unsigned int flags)
+{
+    if (flags & WAIT_KILLABLE_RECV)
+        flags |= NEW_LISTENER; /* refused without */
+    int error = result(syscall(SYS_seccomp, SET_MODE_FILTER, flags, NULL));
+
+    return error == -EFAULT ? 1 : error == -EINVAL ? 0 : error;
 }
 
 /* ---- device programs: bpf(2) */

@@ -26,7 +26,8 @@ int ocirt_spawn(uint64_t clone_flags, int cgroup_fd, int exe_fd, int control_fd,
                 int *pidfd);
 
 /* SOCK_SEQPACKET messages with descriptors. recv takes one descriptor at most: *fd is it, or
- * -1; EMSGSIZE if the message or its descriptors did not fit. */
+ * -1; EMSGSIZE if the message or its descriptors did not fit. connect: to a SOCK_STREAM socket, and
+ * what is sent to it, within seconds; else ETIMEDOUT, for sending EAGAIN. */
 int ocirt_socketpair(int pair[2]);
 int ocirt_connect(const char *path);
 int ocirt_send(int socket, const void *data, size_t size, const int *fds, unsigned int count);
@@ -56,6 +57,9 @@ int ocirt_ioprio_set(int pid, int value);
 int ocirt_pidfd_open(int pid, unsigned int flags);
 int ocirt_pidfd_send_signal(int pidfd, int signal);
 int ocirt_pidfd_getfd(int pidfd, int fd);
+/* Does the kernel know this action, these flags of a filter? 1 or 0; ENOSYS without seccomp. */
+int ocirt_seccomp_has_action(uint32_t action);
+int ocirt_seccomp_has_flags(unsigned int flags);
 
 /* bpf(2) for the device programs of a cgroup v2 folder. load: size bytes of instructions; a
  * descriptor of the program; what the verifier says is in log (0-terminated) unless log_size is

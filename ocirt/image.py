@@ -22,15 +22,19 @@ if TYPE_CHECKING:
     # (name, path of the source, is it a package, code)
     Module = tuple[str, str, bool, CodeType]
 
-# The verbs that have one, with what their functions import in nearly every call.
+# The verbs that have one, with what their functions import in nearly every call of an engine.
 _CONFIG = (
     *("config.schema", "config.schema_tables", "config.rules", "config.linux_rules"),
-    *("config.process_rules", "config.resource_rules", "config.unsupported"),
+    *("config.process_rules", "config.resource_rules", "config.seccomp_rules"),
+    "config.unsupported",
 )
 VERBS = {
-    "create": (*_CONFIG, "cgroup.mounts", "host.users"),
-    "run": (*_CONFIG, "cgroup.mounts", "host.users", "runtime.foreground"),
-    "exec": ("config.schema", "config.schema_tables", "config.process_rules", "host.users"),
+    "create": (*_CONFIG, "cgroup.mounts", "host.users", "seccomp.filter"),
+    "run": (*_CONFIG, "cgroup.mounts", "host.users", "runtime.foreground", "seccomp.filter"),
+    "exec": (
+        *("config.schema", "config.schema_tables", "config.process_rules", "host.users"),
+        "seccomp.filter",
+    ),
     "update": (
         *("config.load", "config.schema", "config.schema_tables", "config.resource_rules"),
         *("cgroup.resources",),

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from ocirt.cli import Options
 
+_NAMES_SHOWN = 10
+
 
 def run(options: Options) -> int:
     """Prints every problem and warning; 1 if there is a problem."""
@@ -37,6 +39,7 @@ def find(bundle: str) -> tuple[list[OcirtError], list[OcirtError]]:
     warnings += unknown_fields(document)
     if not problems:
         problems += _plan(document, bundle)
+        _seccomp(document, problems, warnings)
     problems += _root(document, bundle)
     return problems, warnings
 
@@ -70,6 +73,33 @@ def _plan(document: dict[str, Any], bundle: str) -> list[OcirtError]:
     except OcirtError as error:
         return [error]
     return []
+
+
+def _seccomp(
+    document: dict[str, Any], problems: list[OcirtError], warnings: list[OcirtError]
+) -> None:
+    """What this libseccomp can't do, and the names that it does not know."""
+    profile = (document.get("linux") or {}).get("seccomp")
+    if not profile:
+        return
+    from ocirt.seccomp.compile import compile_profile, unknown_names
+    from ocirt.seccomp.library import Library
+
+    try:
+        library = Library()
+    except OcirtError as error:
+        warnings.append(error)  # the bundle may be for another host
+        return
+    try:
+        compile_profile(profile, library)
+    except OcirtError as error:
+        problems.append(error)
+    names = unknown_names(profile, library)
+    if names:
+        shown = ", ".join(names[:_NAMES_SHOWN]) + (", ..." if len(names) > _NAMES_SHOWN else "")
+        count = f"{len(names)} name" + ("s" if len(names) > 1 else "")
+        text = f"{count} of no system call that libseccomp {library.version} knows, ignored: "
+        warnings.append(OcirtError(text + shown, at="/linux/seccomp/syscalls"))
 
 
 def _rows(found: list[OcirtError]) -> list[dict[str, str]]:

@@ -6,14 +6,19 @@ from __future__ import annotations
 from ocirt import SPEC_VERSION, __version__
 from ocirt.commands.output import put_json
 from ocirt.commands.version import commit
+from ocirt.errors import OcirtError
 from ocirt.host.constants import CAPABILITIES, NAMESPACE_FLAGS
+from ocirt.host.kernel import seccomp_has_flags
 from ocirt.plan.mount_options import NAMES
+from ocirt.seccomp.filter import FLAGS
+from ocirt.seccomp.names import ACTIONS, ARCHITECTURES, OPERATORS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
     from ocirt.cli import Options
+    from ocirt.seccomp.library import Library
 
 _HOOKS = (
     "prestart",
@@ -32,6 +37,7 @@ def run(options: Options) -> int:
 
 def features() -> dict[str, Any]:
     """The document. What is false comes with later issues and is refused until then."""
+    library = _libseccomp()
     return {
         "ociVersionMin": "1.0.0",
         "ociVersionMax": SPEC_VERSION,
@@ -47,15 +53,43 @@ def features() -> dict[str, Any]:
                 "systemdUser": False,
                 "rdma": False,
             },
-            "seccomp": {"enabled": False},
+            "seccomp": _seccomp(library),
             "apparmor": {"enabled": True},
             "selinux": {"enabled": True},
             "intelRdt": {"enabled": True, "schemata": True, "monitoring": True},
             "mountExtensions": {"idmap": {"enabled": True}},
             "netDevices": {"enabled": False},
         },
-        "annotations": {"io.ocirt.version": __version__, "io.ocirt.commit": commit()},
+        "annotations": {
+            "io.ocirt.version": __version__,
+            "io.ocirt.commit": commit(),
+            **({"io.github.seccomp.libseccomp.version": library.version} if library else {}),
+        },
         # With the systemd driver they are properties of the unit, unless
         # --systemd-annotations=false (CVE-2024-3154).
         "potentiallyUnsafeConfigAnnotations": ["org.systemd.property."],
+    }
+
+
+def _libseccomp() -> Library | None:
+    """None where the host has none."""
+    from ocirt.seccomp.library import Library
+
+    try:
+        return Library()
+    except OcirtError:
+        return None
+
+
+def _seccomp(library: Library | None) -> dict[str, Any]:
+    """Filters can be made where libseccomp is; what it knows, and which flags the kernel takes."""
+    if library is None:
+        return {"enabled": False}
+    return {
+        "enabled": True,
+        "actions": sorted(ACTIONS),
+        "operators": sorted(OPERATORS),
+        "archs": sorted(name for name in ARCHITECTURES if library.architecture(name)),
+        "knownFlags": list(FLAGS),
+        "supportedFlags": [name for name, flag in FLAGS.items() if seccomp_has_flags(flag)],
     }

@@ -7,6 +7,7 @@ import os
 from ocirt import log
 from ocirt.commands.output import put
 from ocirt.config.load import load
+from ocirt.errors import OcirtError
 from ocirt.plan.container import Request, compile_create
 from ocirt.plan.host_work import SOURCES
 from ocirt.plan.program import SYNC
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from ocirt.cgroup.mounts import CgroupMount
     from ocirt.cli import Options
     from ocirt.plan.program import Plan
+    from ocirt.seccomp.filter import Filter
 
 
 def run(options: Options) -> int:
@@ -38,7 +40,8 @@ def run(options: Options) -> int:
         kinds = {n["type"] for n in (document.get("linux") or {}).get("namespaces") or []}
         return cgroup_mounts(layout, manager, kinds)
 
-    plan = compile_create(Request(document, config.bundle, "ID", mounts))
+    filter = _filter(document)
+    plan = compile_create(Request(document, config.bundle, "ID", mounts, filter=filter))
     verify(plan)
     sources = _sources(plan)
     limits = _limits(document, manager)
@@ -74,6 +77,20 @@ def _cgroup(options: Options, document: dict[str, Any]) -> tuple[Layout, Manager
     layout, globals = detect(), options.globals
     driver = "systemd" if globals.systemd_cgroup else globals.cgroup_manager
     return layout, plan_cgroup(driver, layout, document, "ID")
+
+
+def _filter(document: dict[str, Any]) -> Filter | None:
+    """Where it can't be made here, that is said: the rest can still be shown."""
+    profile = (document.get("linux") or {}).get("seccomp")
+    if not profile:
+        return None
+    from ocirt.seccomp.filter import make_filter
+
+    try:
+        return make_filter(profile)
+    except OcirtError as error:
+        log.warning(f"{error}; this plan is without the filter")
+        return None
 
 
 def _limits(document: dict[str, Any], manager: Manager) -> list[tuple[str, str]]:

@@ -230,6 +230,14 @@ def _intel_rdt(document: dict[str, Any], base: str, report: Report) -> None:
         intel_rdt_rules.check(settings, "/linux/intelRdt", report)
 
 
+def _seccomp(document: dict[str, Any], base: str, report: Report) -> None:
+    settings = linux_of(document).get("seccomp")
+    if settings:
+        from ocirt.config import seccomp_rules
+
+        seccomp_rules.check(settings, "/linux/seccomp", report)
+
+
 _MOUNT_NAMESPACE = (
     "linux/namespaces",
     "mounts",
@@ -257,4 +265,5 @@ RULES = (
     ((), _resources),
     (("linux/intelRdt",), _intel_rdt),
     (("linux/personality",), _personality),
+    (("linux/seccomp",), _seccomp),
 )

@@ -18,7 +18,6 @@ _LATER = "come with a later release of ocirt"
 _LINUX = {
     "memoryPolicy": f"memory policies {_LATER}",
     "netDevices": f"network devices {_LATER}",
-    "seccomp": f"seccomp filters {_LATER}",
 }
 
 

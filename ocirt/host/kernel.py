@@ -284,6 +284,23 @@ def pidfd_getfd(pidfd: int, fd: int) -> int:
     return _check(lib.ocirt_pidfd_getfd(pidfd, fd))
 
 
+# ---- seccomp(2)
+
+
+def seccomp_has_action(action: int) -> bool:
+    """Does the kernel know an action of a filter, SECCOMP_RET_*?"""
+    return _seccomp(lib.ocirt_seccomp_has_action(action))
+
+
+def seccomp_has_flags(flags: int) -> bool:
+    """Does it know these SECCOMP_FILTER_FLAG_*? With 0: has it filters at all?"""
+    return _seccomp(lib.ocirt_seccomp_has_flags(flags))
+
+
+def _seccomp(answer: int) -> bool:
+    return answer != -errno.ENOSYS and bool(_check(answer))
+
+
 # ---- device programs of a cgroup v2 folder: bpf(2)
 
 _LOG_SIZE = 1 << 20  # bytes

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ocirt.cgroup.mounts import CgroupMount
+    from ocirt.seccomp.filter import Filter
 
 HOOK_KINDS = ("prestart", "createRuntime", "createContainer")
 
@@ -30,10 +31,11 @@ class Request:
     ``document``: a config.json that was found valid; ``bundle``: its absolute folder;
     ``cgroup``: gives the parts of a mount of type cgroup (called only if there is one);
     ``first_fd``: descriptors from this number on are not the container's;
-    ``keyring``, ``pivot``: false with --no-new-keyring, --no-pivot.
+    ``keyring``, ``pivot``: false with --no-new-keyring, --no-pivot;
+    ``filter``: of system calls, made of linux.seccomp.
     """
 
-    __slots__ = ("bundle", "cgroup", "document", "first_fd", "id", "keyring", "pivot")
+    __slots__ = ("bundle", "cgroup", "document", "filter", "first_fd", "id", "keyring", "pivot")
 
     def __init__(
         self,
@@ -44,6 +46,7 @@ class Request:
         first_fd: int = 3,
         keyring: bool = True,
         pivot: bool = True,
+        filter: Filter | None = None,
     ) -> None:
         self.document = document
         self.bundle = bundle
@@ -52,6 +55,7 @@ class Request:
         self.first_fd = first_fd
         self.keyring = keyring
         self.pivot = pivot
+        self.filter = filter
 
 
 def compile_create(request: Request) -> Plan:
@@ -153,5 +157,5 @@ def _process(plan: Plan, request: Request, linux: dict[str, Any]) -> None:
     process.compile_labels(plan, wanted, "/process")
     # From here on nothing of the host is open.
     plan.add("KEEP", start, report, NO_SLOT, NO_SLOT, at="", note="start")
-    process.compile_credentials(plan, wanted, "/process")
-    process.compile_exec(plan, wanted, "/process", request.first_fd, (start, report))
+    park = (start, report)
+    process.compile_program(plan, wanted, "/process", request.first_fd, park, request.filter)

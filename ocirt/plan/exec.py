@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ocirt.plan.namespaces import Namespaces
+    from ocirt.seccomp.filter import Filter
 
 
 def join(plan: Plan, namespaces: Namespaces, linux: dict[str, Any], wanted: dict[str, Any]) -> None:
@@ -58,11 +59,13 @@ def compile_join_exec(
     first_fd: int,
     keyring: bool,
     base: str,
+    filter: Filter | None = None,
 ) -> Plan:
     """The plan of one process in a container.
 
     ``wanted``: a process object; ``base``: its JSON pointer, "" where it is a document of
-    its own; ``linux``: the container's; ``keyring``: join the container's session keyring.
+    its own; ``linux``: the container's; ``keyring``: join the container's session keyring;
+    ``filter``: of system calls, none for hooks.
     """
     plan = Plan()
     join(plan, namespaces, linux, wanted)
@@ -79,8 +82,7 @@ def compile_join_exec(
     plan.sync(READY, base)
     process.compile_labels(plan, wanted, base)
     plan.add("KEEP", NO_SLOT, NO_SLOT, NO_SLOT, NO_SLOT, at="")
-    process.compile_credentials(plan, wanted, base)
-    process.compile_exec(plan, wanted, base, first_fd, None)
+    process.compile_program(plan, wanted, base, first_fd, filter=filter)
     return plan
 
 

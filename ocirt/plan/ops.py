@@ -53,6 +53,7 @@ REPORT_FD = 4  # value: tag; one descriptor comes with it
 REPORT_PARKED = 5  # the machine waits on the wake slot and has closed the control socket
 REPORT_TRACE = 6  # op is about to run
 REPORT_EXEC = 7  # execve follows: what ends the process from here on is not the set-up
+REPORT_LISTENER = 8  # value: the number that a listener is about to have; see SECCOMP
 REPORT_HEADER = 24
 REPORT_TEXT_MAX = 1024
 
@@ -61,6 +62,10 @@ KIND_DIR, KIND_FILE, KIND_LIKE = range(3)  # KIND_LIKE: a folder if slot `like` 
 TARGET_NO_PROC = 1  # refuse (EXDEV) a target that lies on procfs: CVE-2019-16884
 TARGET_ORDINARY = 2  # no component may be a symlink (ELOOP): CVE-2019-19921
 TARGET_NO_CREATE = 4  # a missing target is an error
+
+# SECCOMP
+FILTER_STEP = 8  # bytes of an instruction, struct sock_filter
+FILTER_STEPS_MAX = 4096
 
 
 class Op:
@@ -278,6 +283,26 @@ def _table() -> dict[str, Op]:
         ),
         # Clears the ambient set, then raises each bit.
         ("AMBIENT", (("raise", NUM),), ("clear", "raise"), "set ambient capabilities {raise}"),
+        # seccomp(SECCOMP_SET_MODE_FILTER, flags), filter: struct sock_filter, 1 to 4096 of 8 bytes.
+        # What comes after it may need no more calls than any program: write for reports, read,
+        # close, rt_sigaction, rt_sigprocmask, execve.
+        # With SECCOMP_FILTER_FLAG_NEW_LISTENER the machine says before (REPORT_LISTENER) which
+        # number the listener will have, and waits afterwards for a message, whatever it says, to
+        # close it. So the host can take the listener (pidfd_getfd) without a call of the machine's,
+        # each of which may already be for the agent to decide.
+        (
+            "SECCOMP",
+            (("filter", DATA), ("flags", NUM)),
+            ("listener", "load", "wait"),
+            "load {filter} {flags}",
+        ),
+        # close_range(first_fd.., CLOEXEC)
+        (
+            "CLOEXEC",
+            (("first_fd", NUM),),
+            ("close_range",),
+            "close on execute what is open from {first_fd} on",
+        ),
         # ---- the end
         # Picks the first path that is a regular file and may be executed (statx, then
         # faccessat2 AT_EACCESS). Fails with the most telling errno: EACCES over EISDIR over
@@ -286,7 +311,7 @@ def _table() -> dict[str, Op]:
         # Sends REPORT_PARKED, closes the control socket, then read(wake) of one byte: EOF
         # ends the machine. From now on reports go to slot `report` (a FIFO).
         ("PARK", (("wake", SLOT), ("report", SLOT)), ("read",), "wait for start on {wake}"),
-        # close_range(first_fd.., CLOEXEC), default signal dispositions, empty signal mask,
+        # CLOEXEC (unless first_fd is NO_SLOT), default signal dispositions, empty signal mask,
         # execve(the path that FIND_EXEC chose, argv, env).
         (
             "EXEC",

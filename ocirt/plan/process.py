@@ -18,12 +18,14 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ocirt.plan.program import Plan
+    from ocirt.seccomp.filter import Filter
 
 # What a program without a "/" is looked for in when its environment has no PATH.
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # Capabilities stay as they are when the uid changes (capabilities(7)): chdir works as the
 # user on a root-squashing NFS and as root elsewhere, and the final set is chosen afterwards.
 SECBIT_NO_SETUID_FIXUP = 4
+_SYS_ADMIN = 1 << CAPABILITIES["CAP_SYS_ADMIN"]
 
 
 def compile_terminal(plan: Plan, root: int, base: str, console: bool) -> None:
@@ -86,8 +88,48 @@ def compile_labels(plan: Plan, process: dict[str, Any], base: str) -> None:
         plan.add("WRITE", proc, "self/attr/exec", label.encode(), at=at, note="SELinux label")
 
 
-def compile_credentials(plan: Plan, process: dict[str, Any], base: str) -> None:
-    """User, groups, working directory and the five capability sets, in that order."""
+def compile_program(
+    plan: Plan,
+    process: dict[str, Any],
+    base: str,
+    first_fd: int,
+    park: tuple[int, int] | None = None,
+    filter: Filter | None = None,
+) -> None:
+    """Privileges, filter of system calls, and the program; ``park``: the slots (start, report)
+    of a container that waits for start.
+
+    After the filter comes as little as can be: it may forbid what the machine needs. Without
+    no_new_privs only CAP_SYS_ADMIN may load it (seccomp(2)), which is kept until then.
+    """
+    at = f"{base}/capabilities"
+    sets = process.get("capabilities") or {}
+    inheritable = capability_mask(sets.get("inheritable"))
+    permitted = capability_mask(sets.get("permitted"))
+    effective = capability_mask(sets.get("effective")) & permitted
+    kept = _SYS_ADMIN if filter and not process.get("noNewPrivileges") else 0
+    _compile_user(plan, process, base)
+    plan.add("CAPSET", effective | kept, permitted | kept, inheritable, at=at, note="capabilities")
+    # The kernel refuses ambient ones that are not both permitted and inheritable.
+    ambient = capability_mask(sets.get("ambient")) & permitted & inheritable
+    plan.add("AMBIENT", ambient, at=f"{at}/ambient", note="capabilities")
+    args, program, at_program = process["args"], f"program {process['args'][0]}", f"{base}/args/0"
+    environment = list(process.get("env") or [])
+    plan.add("FIND_EXEC", candidates(args[0], environment), at=at_program, note=program)
+    if filter:
+        plan.add("CLOEXEC", first_fd, at="", note="descriptors")
+        first_fd = NO_SLOT
+        plan.add("SECCOMP", filter.program, filter.flags, at="/linux/seccomp", note=filter.text)
+        if kept & ~effective:
+            plan.add("CAPSET", effective, permitted, inheritable, at=at, note="capabilities")
+    if park:
+        plan.add("PARK", *park, at="", note="start")
+    plan.add("EXEC", args, environment, first_fd, at=at_program, note=program)
+
+
+def _compile_user(plan: Plan, process: dict[str, Any], base: str) -> None:
+    """User, groups and working directory, with all capabilities but those that the bounding set
+    takes from the program."""
     user = process.get("user") or {}
     uid, gid = user.get("uid") or 0, user.get("gid") or 0
     groups = [group.to_bytes(4, "little") for group in user.get("additionalGids") or []]
@@ -103,18 +145,6 @@ def compile_credentials(plan: Plan, process: dict[str, Any], base: str) -> None:
     plan.add("SETUID", uid, at=f"{at}/uid", note=note)
     plan.add("CHDIR", process["cwd"], at=f"{base}/cwd", note="working directory")
     plan.add("PRCTL", PR_SET_SECUREBITS, 0, at=at, note=note)
-    _capabilities(plan, sets or {}, f"{base}/capabilities")
-
-
-def _capabilities(plan: Plan, sets: dict[str, Any], at: str) -> None:
-    note = "capabilities"
-    permitted = capability_mask(sets.get("permitted"))
-    inheritable = capability_mask(sets.get("inheritable"))
-    effective = capability_mask(sets.get("effective")) & permitted
-    plan.add("CAPSET", effective, permitted, inheritable, at=at, note=note)
-    # The kernel refuses ambient ones that are not both permitted and inheritable.
-    ambient = capability_mask(sets.get("ambient")) & permitted & inheritable
-    plan.add("AMBIENT", ambient, at=f"{at}/ambient", note=note)
 
 
 def capability_mask(names: list[str] | None) -> int:
@@ -124,20 +154,6 @@ def capability_mask(names: list[str] | None) -> int:
         if name in CAPABILITIES:
             mask |= 1 << CAPABILITIES[name]
     return mask
-
-
-def compile_exec(
-    plan: Plan, process: dict[str, Any], base: str, first_fd: int, park: tuple[int, int] | None
-) -> None:
-    """The program; ``park``: the slots (start, report) of a container that waits for start."""
-    args = process["args"]
-    environment = list(process.get("env") or [])
-    paths = candidates(args[0], environment)
-    at = f"{base}/args/0"
-    plan.add("FIND_EXEC", paths, at=at, note=f"program {args[0]}")
-    if park:
-        plan.add("PARK", *park, at="", note="start")
-    plan.add("EXEC", args, environment, first_fd, at=at, note=f"program {args[0]}")
 
 
 def candidates(program: str, environment: list[str]) -> list[str]:

@@ -11,6 +11,7 @@ from ocirt.plan.hints import hint
 from ocirt.plan.mount_options import MS_PRIVATE, MS_SHARED, MS_SLAVE, MS_UNBINDABLE
 from ocirt.plan.mounts import INSIDE_PROC
 from ocirt.plan.ops import (
+    FILTER_STEP,
     KIND_DIR,
     KIND_FILE,
     NO_SLOT,
@@ -45,6 +46,7 @@ _PROPAGATION = {
     MS_UNBINDABLE: "unbindable",
 }
 _PRCTL = {28: "PR_SET_SECUREBITS", 38: "PR_SET_NO_NEW_PRIVS"}
+_FILTER_FLAGS = ((2, "LOG"), (4, "SPEC_ALLOW"), (8, "NEW_LISTENER"), (32, "WAIT_KILLABLE_RECV"))
 _ALL_CAPABILITIES = (1 << len(CAPABILITIES)) - 1
 
 
@@ -82,6 +84,8 @@ def _flags(op: str, name: str, value: int) -> str | None:
         return f"{os.major(value)}:{os.minor(value)}"
     if name in ("mode", "mask"):
         return f"{stat.S_IMODE(value):04o}"
+    if op == "SECCOMP" and name == "flags":
+        return " ".join(word for bit, word in _FILTER_FLAGS if value & bit)
     if name == "magic":
         return hex(value)
     if op == "TARGET" and name == "kind":
@@ -101,6 +105,8 @@ def _operand(plan: Plan, instruction: Instruction, name: str, kind: int, value: 
         if instruction.op.name == "GROUPS":
             numbers = [value[i : i + 4] for i in range(0, len(value), 4)]
             return " ".join(str(int.from_bytes(n, "little")) for n in numbers) or "none"
+        if instruction.op.name == "SECCOMP":
+            return f"{instruction.note}, {len(value) // FILTER_STEP} instructions"
         return repr(value.decode(errors="replace"))
     text = _flags(instruction.op.name, name, value)
     return str(value) if text is None else text
@@ -235,7 +241,8 @@ def to_document(plan: Plan, show_env: bool) -> dict[str, Any]:
             elif kind in (SLOT, SLOT_OPT, SLOT_OUT):
                 row[name] = None if value == NO_SLOT else plan.slot_names[int(value)]  # type: ignore[arg-type]
             elif isinstance(value, bytes):
-                row[name] = value.hex() if instruction.op.name == "GROUPS" else value.decode()
+                text = instruction.op.name == "WRITE"
+                row[name] = value.decode() if text else value.hex()
             else:
                 row[name] = value
         if instruction.skip:

@@ -5,7 +5,15 @@ A plan that fails here is a fault of a compiler, never of a config.
 
 from __future__ import annotations
 
-from ocirt.plan.ops import NO_SLOT, SLOT, SLOT_OPT, SLOT_OUT, SLOTS
+from ocirt.plan.ops import (
+    FILTER_STEP,
+    FILTER_STEPS_MAX,
+    NO_SLOT,
+    SLOT,
+    SLOT_OPT,
+    SLOT_OUT,
+    SLOTS,
+)
 from ocirt.plan.program import SYNC
 
 TYPE_CHECKING = False
@@ -40,6 +48,8 @@ def _segment(first: int, instructions: list[Instruction], before: set[int]) -> s
         if instruction.op is SYNC:
             raise PlanFault(f"{where}: a SYNC inside a segment")
         _operands(where, instruction, defined)
+        if instruction.op.name == "SECCOMP":
+            _filter(where, instruction)
         if instruction.skip:
             target = index + 1 + instruction.over
             if target > len(instructions):
@@ -58,6 +68,13 @@ def _operands(where: str, instruction: Instruction, defined: set[int]) -> None:
                 raise PlanFault(f"{where}: {name} is no slot: {value!r}")
             if kind != SLOT_OUT and value not in defined:
                 raise PlanFault(f"{where}: {name}: slot {value} is not defined here")
+
+
+def _filter(where: str, instruction: Instruction) -> None:
+    program = instruction.value("filter")
+    assert isinstance(program, bytes)
+    if not program or len(program) % FILTER_STEP or len(program) > FILTER_STEP * FILTER_STEPS_MAX:
+        raise PlanFault(f"{where}: {len(program)} bytes are no filter")
 
 
 def _effects(instruction: Instruction, defined: set[int]) -> None:

@@ -37,13 +37,15 @@ from ocirt.runtime import capabilities, schedule
 from ocirt.runtime.session import Session
 from ocirt.runtime.start import make_fifos
 from ocirt.runtime.status import process as process_status
-from ocirt.runtime.store import CONFIG, Container, State, Store
+from ocirt.runtime.store import CONFIG, FILTERS, Container, State, Store
 from ocirt.runtime.verbs import FILE as VERBS
 from ocirt.runtime.verbs import compile_verbs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+    from ocirt.seccomp.filter import Filter
 
 
 class Options:
@@ -166,6 +168,7 @@ class _Create:
                 first_fd,
                 options.keyring,
                 options.pivot,
+                self._make_filter(linux, store),
             )
         )
         verify(self.plan)
@@ -175,6 +178,14 @@ class _Create:
         self.hooked = False
         self.state = self._new_state(id)
         self.container = store.create(id)
+
+    def _make_filter(self, linux: dict[str, Any], store: Store) -> Filter | None:
+        if not linux.get("seccomp"):
+            return None
+        from ocirt.seccomp.filter import make_filter
+
+        store.make_root()
+        return make_filter(linux["seccomp"], os.path.join(store.root, FILTERS))
 
     def _cgroup_mounts(self) -> list[Any]:
         from ocirt.cgroup.mounts import cgroup_mounts
@@ -213,6 +224,7 @@ class _Create:
                 make_folder(self.container)
             self._open_pins()
             session = self._start()
+            session.hand_over = self._hand_over
             session.run(
                 self.fds,
                 {
@@ -369,6 +381,14 @@ class _Create:
             from ocirt.runtime.pid_file import write_pid_file
 
             write_pid_file(self.options.pid_file, session.pid)
+
+    def _hand_over(self, listener: int) -> None:
+        from ocirt.runtime.seccomp_agent import hand_over
+        from ocirt.runtime.spec_state import spec_state
+
+        assert self.session
+        state = spec_state(self.state, "creating")
+        hand_over(self.document["linux"]["seccomp"], listener, self.session.pid, state)
 
     def _console(self, session: Session) -> None:
         from ocirt.runtime.console import copy_size, send_fd, set_size

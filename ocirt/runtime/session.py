@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _REPORT_SIZE = ops.REPORT_HEADER + ops.REPORT_TEXT_MAX
 _SIGKILL = 9
+_NEEDS = "to start its program a container needs read, write, close and execve, at least"
 _P_PIDFD = 3
 _FDS_A_MESSAGE = 200
 
@@ -27,16 +28,28 @@ class Session:
 
     ``pid`` and ``pidfd`` change where the plan forks; ``received``: the descriptors that it
     sent, by their TAG_*; ``parked``: it waits for start and has closed the connection;
-    ``executed``: it was about to become its program.
+    ``executed``: it was about to become its program; ``hand_over``: gets the listener of a
+    filter that has one, to be set before ``run``.
     """
 
-    __slots__ = ("_control", "executed", "parked", "pid", "pidfd", "plan", "received")
+    __slots__ = (
+        "_control",
+        "_listened_to",
+        "executed",
+        "hand_over",
+        "parked",
+        "pid",
+        "pidfd",
+        "plan",
+        "received",
+    )
 
     def __init__(self, plan: Plan, cgroup_fd: int = -1, first_fd: int = 3) -> None:
         """Starts the machine. Raises OSError."""
         self.plan = plan
         self.received: dict[int, int] = {}
-        self.parked = self.executed = False
+        self.parked = self.executed = self._listened_to = False
+        self.hand_over: Callable[[int], None] | None = None
         exe = kernel.machine_fd()
         self._control, theirs = kernel.socketpair()
         try:
@@ -133,6 +146,10 @@ class Session:
 
     def _report(self) -> bool:
         """Reads one report; false at the end of the segment."""
+        if self._listened_to:
+            from ocirt.runtime.seccomp_agent import wait_for_report
+
+            wait_for_report(self._control)
         try:
             data, fd = kernel.recv(self._control, _REPORT_SIZE)
         except ConnectionResetError:
@@ -151,6 +168,8 @@ class Session:
             raise failure(self.plan, index, step, errno, text)
         if kind == ops.REPORT_FORKED:
             self._follow(value)
+        elif kind == ops.REPORT_LISTENER:
+            self._take_listener(value)
         elif kind == ops.REPORT_TRACE:
             from ocirt.plan.show import describe
 
@@ -170,8 +189,13 @@ class Session:
             return False
         status = self._wait_without_reaping()
         if status is None or os.WIFEXITED(status):
-            raise KernelError("the set-up process ended too early")
-        raise KernelError(f"the set-up process was killed by signal {os.WTERMSIG(status)}")
+            text, filtered = "the set-up process ended too early", True
+        else:
+            signal = os.WTERMSIG(status)
+            text, filtered = f"the set-up process was killed by signal {signal}", signal != _SIGKILL
+        if filtered and any(i.op.name == "SECCOMP" for i in self.plan.instructions):
+            raise KernelError(text, at="/linux/seccomp", hint=_NEEDS)
+        raise KernelError(text)
 
     def _wait_without_reaping(self) -> int | None:
         try:
@@ -181,6 +205,21 @@ class Session:
         if info is None:
             return None
         return info.si_status << 8 if info.si_code == os.CLD_EXITED else info.si_status
+
+    def _take_listener(self, number: int) -> None:
+        """And lets the machine go on; if it has none, its next report says why."""
+        from ocirt.runtime.seccomp_agent import take_listener
+
+        fd = take_listener(self.pidfd, number, self._control)
+        if fd < 0:
+            return
+        try:
+            assert self.hand_over
+            self.hand_over(fd)
+        finally:
+            os.close(fd)
+        self._listened_to = True
+        kernel.send(self._control, b"go on")
 
     def _follow(self, child: int) -> None:
         """The program goes on in ``child``, a sibling; the old process ends."""

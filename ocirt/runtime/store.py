@@ -6,6 +6,8 @@ verbs          what create compiled for later verbs (``ocirt.runtime.verbs``)
 start, report  FIFOs of a created container (``ocirt.runtime.start``)
 failure        what the launcher read from report (``ocirt.runtime.start``)
 
+Beside them, under a name that is no id: ``@seccomp``, compiled filters (``ocirt.seccomp.cache``).
+
 A folder is claimed by mkdir(2), which only one process can win. The lock is flock(2) on the
 folder: the kernel drops it when a process dies.
 """
@@ -26,6 +28,7 @@ _ID = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_
 _ID_MAX = 1024
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 STATE, CONFIG = "state.json", "config.json"
+FILTERS = "@seccomp"
 
 
 class State:
@@ -224,7 +227,7 @@ class Store:
     def create(self, id: str) -> Container:
         """Claims ``id`` and locks it. Raises StateError if it is taken or no id."""
         check_id(id)
-        self._make_root()
+        self.make_root()
         folder = os.path.join(self.root, id)
         try:
             os.mkdir(folder, 0o700)
@@ -267,8 +270,8 @@ class Store:
             raise StateError(f"{folder} belongs to another user", errno=errno.EPERM)
         return Container(id, folder, fd)
 
-    def _make_root(self) -> None:
-        """For an ordinary user it is sticky: what cleans $XDG_RUNTIME_DIR leaves it alone (XDG
+    def make_root(self) -> None:
+        """Makes the folder of all, if it is not there. Raises StateError. For an ordinary user it is sticky: what cleans $XDG_RUNTIME_DIR leaves it alone (XDG
         Base Directory Specification)."""
         try:
             os.makedirs(os.path.dirname(self.root), exist_ok=True)

@@ -25,6 +25,7 @@ from ocirt.plan.program import Plan
 from ocirt.plan.show import to_text
 from ocirt.plan.sources import compile_sources
 from ocirt.plan.verify import verify
+from ocirt.seccomp.filter import Filter
 
 PLANS = Path(__file__).parent / "plans"
 V2 = Layout([Hierarchy("", [], True, "/sys/fs/cgroup", "/", "/own")])
@@ -197,6 +198,29 @@ def exec_in_user_namespace() -> Plan:
     )
 
 
+def filter_without_no_new_privs() -> Plan:
+    """CAP_SYS_ADMIN is kept until the filter is loaded."""
+    document = config()
+    document["process"]["noNewPrivileges"] = False
+    filter = Filter(bytes(16), 12, "seccomp filter, default SCMP_ACT_ERRNO 1")
+    return compile_create(Request(document, "/bundle", "id", list, filter=filter))
+
+
+def exec_with_filter() -> Plan:
+    document = config()
+    document["process"]["terminal"] = False
+    return compile_join_exec(
+        document["process"],
+        document["linux"],
+        Namespaces(document["linux"]),
+        id="id",
+        first_fd=5,
+        keyring=True,
+        base="/process",
+        filter=Filter(bytes(8), 0, "seccomp filter, default SCMP_ACT_ALLOW"),
+    )
+
+
 def exec_with_terminal() -> Plan:
     document = config()
     return compile_join_exec(
@@ -226,6 +250,8 @@ MAKERS: list[Callable[[], Plan]] = [
     id_mapped,
     sources,
     exec_in_user_namespace,
+    exec_with_filter,
+    filter_without_no_new_privs,
 ]
 
 

@@ -91,6 +91,25 @@ def join(kind: str, target: str) -> Change:
     return change
 
 
+SECCOMP = ("linux", "seccomp")
+ONE = {"index": 0, "value": 1, "op": "SCMP_CMP_EQ"}
+TWO_ACTIONS = [
+    {"names": ["getpid"], "action": f"SCMP_ACT_{action}", "args": [ONE]}
+    for action in ("TRAP", "KILL")
+]
+NO_AGENT = {
+    "defaultAction": "SCMP_ACT_ALLOW",
+    "listenerPath": "/no/such",
+    "syscalls": [{"names": ["getpid"], "action": "SCMP_ACT_NOTIFY"}],
+}
+
+
+def rule(name: str, **members: Any) -> Change:
+    """A filter that allows all but one call."""
+    rows = [{"names": [name], "action": "SCMP_ACT_ERRNO", **members}]
+    return put({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": rows}, *SECCOMP)
+
+
 LAST = "/mounts/7"  # the default has seven
 CASES: dict[str, tuple[Change, str, str]] = {
     # ---- the root
@@ -294,12 +313,38 @@ CASES: dict[str, tuple[Change, str, str]] = {
         "/linux/sysctl/net.ipv4.ip_forward",
         "EINVAL",
     ),
-    # ---- later releases
-    "seccomp": (
-        put({"defaultAction": "SCMP_ACT_ALLOW"}, "linux", "seccomp"),
-        "/linux/seccomp",
-        "come with a later release",
+    # ---- seccomp
+    "seccomp: unknown action": (
+        put({"defaultAction": "SCMP_ACT_ALOW"}, "linux", "seccomp"),
+        "/linux/seccomp/defaultAction",
+        "'SCMP_ACT_ALOW' is none of",
     ),
+    "seccomp: architecture that libseccomp lacks": (
+        put({"defaultAction": "SCMP_ACT_KILL", "architectures": ["SCMP_ARCH_S390X"]}, *SECCOMP),
+        "/linux/seccomp/architectures/0",
+        "can't be in one filter with this host's architecture",
+    ),
+    "seccomp: argument 6": (
+        rule("getpid", args=[{"index": 6, "value": 0, "op": "SCMP_CMP_EQ"}]),
+        "/linux/seccomp/syscalls/0/args/0/index",
+        "must be from 0 to 5, not 6",
+    ),
+    "seccomp: two actions for one call": (
+        put({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": TWO_ACTIONS}, *SECCOMP),
+        "/linux/seccomp/syscalls/1/names/0",
+        "an earlier rule has another action for the same calls",
+    ),
+    "seccomp: no agent": (
+        put(NO_AGENT, *SECCOMP),
+        "/linux/seccomp/listenerPath",
+        "hand the listener to the agent /no/such: No such file or directory",
+    ),
+    "seccomp: capset is forbidden": (
+        both(rule("capset"), put(False, "process", "noNewPrivileges")),
+        "/process/capabilities",
+        "capset: EPERM",
+    ),
+    # ---- later releases
     "memory limit": (
         put({"memory": {"limit": 4096, "checkBeforeUpdate": True}}, "linux", "resources"),
         "/linux/resources/memory/limit",

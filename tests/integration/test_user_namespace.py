@@ -413,3 +413,19 @@ def test_a_machine_that_root_inside_can_see(ocirt: Any, inside: Any, make_bundle
     assert "Uid:\t0\t0\t0\t0\n" in done.stdout
     assert done.stderr.count("Permission denied") == 2, done.stderr
     assert "/proc/1/" not in done.stderr
+
+
+@pytest.mark.parametrize("no_new_privileges", [True, False])
+def test_seccomp(no_new_privileges: bool, ocirt: Any, inside: Any) -> None:
+    """A filter may be loaded by who has CAP_SYS_ADMIN in the user namespace that it is in."""
+    process = inside.document["process"]
+    process.update(noNewPrivileges=no_new_privileges, user={"uid": 1000, "gid": 1000})
+    rule = {"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 5}
+    inside.document["linux"]["seccomp"] = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]}
+    inside.shell("grep -c '^Seccomp:.*2' /proc/self/status; busybox mkdir /tmp/new")
+    done = inside.run(ocirt)
+    assert done.stdout == "1\n", done.stderr
+    assert "Input/output error" in done.stderr
+    inside.shell("exec sleep 1000")
+    running(ocirt, inside)
+    assert "Input/output error" in ocirt("exec", inside.id, "busybox", "mkdir", "/tmp/new").stderr

@@ -66,6 +66,37 @@ def user(uids: Ids | None = None, gids: Ids | None = None) -> dict[str, Any]:
     }
 
 
+SECCOMP = "/linux/seccomp"
+RULE = f"{SECCOMP}/syscalls/0"
+NOTIFY = "SCMP_ACT_NOTIFY"
+NO_DEFAULT = f"{NOTIFY} can't be the default: the agent would have to start the container"
+NO_OPERATOR = "'SCMP_CMP_EX' is none of " + ", ".join(
+    f"SCMP_CMP_{name}" for name in "NE LT LE EQ GE GT MASKED_EQ".split()
+)
+U64 = "must be at most 18446744073709551615"
+FLAGS = ", ".join(
+    f"SECCOMP_FILTER_FLAG_{name}" for name in "TSYNC LOG SPEC_ALLOW WAIT_KILLABLE_RECV".split()
+)
+ACTIONS = ", ".join(
+    f"SCMP_ACT_{name}"
+    for name in "KILL KILL_PROCESS KILL_THREAD TRAP ERRNO TRACE ALLOW LOG NOTIFY".split()
+)
+
+
+def seccomp(**members: Any) -> dict[str, Any]:
+    """Changes that add a profile."""
+    profile = {"defaultAction": "SCMP_ACT_ALLOW", **members}
+    return {SECCOMP: {key: value for key, value in profile.items() if value is not DELETE}}
+
+
+def rule(**members: Any) -> dict[str, Any]:
+    return seccomp(syscalls=[{"names": ["read"], "action": "SCMP_ACT_ERRNO", **members}])
+
+
+def argument(**members: Any) -> dict[str, Any]:
+    return {"index": 0, "value": 0, "op": "SCMP_CMP_EQ", **members}
+
+
 # (where to put what, the problem's pointer, its message)
 ROWS: list[tuple[dict[str, Any], str, str]] = [
     # ---- the schema: types, required members, limits of numbers, words
@@ -503,14 +534,61 @@ ROWS: list[tuple[dict[str, Any], str, str]] = [
         "/mounts/1/options/1",
         "the mount has mappings already",
     ),
+    # ---- seccomp
+    (seccomp(defaultAction=DELETE), f"{SECCOMP}/defaultAction", "is required"),
+    (
+        seccomp(defaultAction="SCMP_ACT_ALOW"),
+        f"{SECCOMP}/defaultAction",
+        f"'SCMP_ACT_ALOW' is none of {ACTIONS}",
+    ),
+    (seccomp(defaultAction=NOTIFY), f"{SECCOMP}/defaultAction", NO_DEFAULT),
+    (
+        seccomp(defaultErrnoRet=1),
+        f"{SECCOMP}/defaultErrnoRet",
+        "is for SCMP_ACT_ERRNO and SCMP_ACT_TRACE, not for SCMP_ACT_ALLOW",
+    ),
+    (rule(errnoRet=4095), f"{RULE}/errnoRet", "must be at most 4094, not 4095"),
+    (
+        rule(errnoRet=65536, action="SCMP_ACT_TRACE"),
+        f"{RULE}/errnoRet",
+        "must be at most 65535, not 65536",
+    ),
+    (rule(names=[]), f"{RULE}/names", "needs 1 or more items"),
+    (rule(names=["read", ""]), f"{RULE}/names/1", "must not be empty"),
+    (rule(names=["a\0"]), f"{RULE}/names/0", "must not contain a NUL byte"),
+    (rule(args=[argument(index=6)]), f"{RULE}/args/0/index", "must be from 0 to 5, not 6"),
+    (rule(args=[argument(value=-1)]), f"{RULE}/args/0/value", "must be at least 0"),
+    (rule(args=[argument(value=1 << 64)]), f"{RULE}/args/0/value", U64),
+    (rule(args=[argument(op="SCMP_CMP_EX")]), f"{RULE}/args/0/op", NO_OPERATOR),
+    (
+        seccomp(architectures=["SCMP_ARCH_X64"]),
+        f"{SECCOMP}/architectures/0",
+        "'SCMP_ARCH_X64' is none of the known words",
+    ),
+    (
+        seccomp(flags=["SECCOMP_FILTER_FLAG_NEW_LISTENER"]),
+        f"{SECCOMP}/flags/0",
+        f"'SECCOMP_FILTER_FLAG_NEW_LISTENER' is none of {FLAGS}",
+    ),
+    (rule(action=NOTIFY), f"{SECCOMP}/listenerPath", "is required: a rule has SCMP_ACT_NOTIFY"),
+    (
+        seccomp(listenerPath="agent.sock"),
+        f"{SECCOMP}/listenerPath",
+        "must be an absolute path, not 'agent.sock'",
+    ),
+    (
+        seccomp(listenerMetadata="x"),
+        f"{SECCOMP}/listenerMetadata",
+        "must not be set without listenerPath",
+    ),
+    (
+        rule(action=NOTIFY, names=["write"]) | {f"{SECCOMP}/listenerPath": "/a"},
+        f"{RULE}/names/0",
+        "SCMP_ACT_NOTIFY can't be for write, by which the container reports that it is ready",
+    ),
     # ---- what is not there yet
     ({"/windows": {"layerFolders": ["a"]}}, "/windows", "is for another platform than Linux"),
     ({"/vm": {"kernel": {"path": "/k"}}}, "/vm", "is for another platform than Linux"),
-    (
-        {"/linux/seccomp": {"defaultAction": "SCMP_ACT_ALLOW"}},
-        "/linux/seccomp",
-        "seccomp filters" + LATER,
-    ),
     (
         {"/linux/netDevices": {"eth0": {"name": "a"}}},
         "/linux/netDevices",
@@ -713,6 +791,12 @@ def test_hint(changes: dict[str, Any], hint: str) -> None:
         {"/linux/resources": {"memory": {"limit": -1, "swap": 5}, "cpu": {"cpus": "0-3,7, 9"}}},
         {"/linux/resources": {"cpu": {"cpus": "", "quota": -1, "burst": 3}, "blockIO": {}}},
         {"/linux/seccomp": None, "/linux/uidMappings": [], "/linux/netDevices": {}},
+        seccomp(),
+        seccomp(defaultAction="SCMP_ACT_ERRNO", defaultErrnoRet=0, syscalls=[], flags=[]),
+        rule(errnoRet=4094, names=["no_such_call", "read"]),
+        rule(args=[argument(op="SCMP_CMP_MASKED_EQ", valueTwo=(1 << 64) - 1), argument(index=5)]),
+        rule(action=NOTIFY)
+        | {f"{SECCOMP}/listenerPath": "/run/agent", f"{SECCOMP}/listenerMetadata": "x"},
         {"/windows": None, "/freebsd": {}},
         {RDT: {}},
         {RDT: {"closID": "/", "l3CacheSchema": "", "schemata": [], "enableMonitoring": False}},

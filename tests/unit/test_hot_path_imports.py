@@ -150,18 +150,29 @@ def in_image(verb: str) -> set[str]:
     return own({name for name, *_ in modules})
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
-@pytest.mark.skipif(not shutil.which("busybox"), reason="busybox is not installed")
-def test_a_whole_life(scene: Scene, tmp_path: Path) -> None:
-    """What is imported inside functions counts too."""
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    busybox = shutil.which("busybox")
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    if not busybox:
+        pytest.skip("busybox is not installed")
     bundle = tmp_path / "bundle"
     (bundle / "rootfs/bin").mkdir(parents=True)
-    busybox = shutil.which("busybox")
-    assert busybox
     shutil.copy(busybox, bundle / "rootfs/bin/sleep")
+    write_config(bundle, "100")
+    return bundle
+
+
+def write_config(bundle: Path, seconds: str, **linux: object) -> None:
     document = default_config()
-    document["process"].update(terminal=False, args=["/bin/sleep", "100"])
+    document["process"].update(terminal=False, args=["/bin/sleep", seconds])
+    document["linux"].update(linux)
     (bundle / "config.json").write_text(json.dumps(document))
+
+
+def test_a_whole_life(scene: Scene, bundle: Path) -> None:
+    """What is imported inside functions counts too."""
     here = ("--bundle", str(bundle))
     calls = [
         ("create", *here, "c"),
@@ -177,10 +188,24 @@ def test_a_whole_life(scene: Scene, tmp_path: Path) -> None:
         for call in calls:
             found = scene.verb(*call)
             assert foreign(found) - ALLOWED == set(), call
+            assert not [name for name in found if "seccomp" in name], call
             if call[0] in image.VERBS:
                 assert own(found) - in_image(call[0]) - {"_shim", "_shim.lib"} == set(), call
-        document["process"]["args"] = ["/bin/sleep", "0"]
-        (bundle / "config.json").write_text(json.dumps(document))
+        write_config(bundle, "0")
         assert foreign(scene.verb("run", *here, "c")) - ALLOWED - FOREGROUND == set()
     finally:
         scene.verb("delete", "--force", "c")
+
+
+def test_a_filter(scene: Scene, bundle: Path) -> None:
+    """One that was compiled before costs a few small modules, and no libseccomp."""
+    profile = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": []}
+    write_config(bundle, "0", seccomp=profile)
+    call = ("run", "--bundle", str(bundle), "c")
+    compiled = {"bpf", "compile", "enosys", "exact", "library", "names", "_libseccomp"}
+    used = {"filter", "cache"}
+    for expected in (compiled | used, used):
+        modules = scene.verb(*call)
+        package = {n for n in own(modules) if n.startswith("seccomp.")}
+        assert package == {f"seccomp.{name}" for name in expected}
+        assert foreign(modules) - ALLOWED - FOREGROUND == {"_blake2"}

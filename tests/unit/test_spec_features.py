@@ -82,7 +82,11 @@ def test_features(capsys: pytest.CaptureFixture[str]) -> None:
     )
     assert document["linux"]["capabilities"] == sorted(CAPABILITIES)
     assert document["linux"]["mountExtensions"]["idmap"]["enabled"] is True
-    assert document["linux"]["seccomp"]["enabled"] is False
+    seccomp = document["linux"]["seccomp"]
+    assert seccomp["enabled"] is True and len(seccomp["actions"]) == 9
+    assert len(seccomp["operators"]) == 7 and "SCMP_ARCH_AARCH64" in seccomp["archs"]
+    assert set(seccomp["supportedFlags"]) <= set(seccomp["knownFlags"])
+    assert "SECCOMP_FILTER_FLAG_LOG" in seccomp["supportedFlags"]
     rdt = {"enabled": True, "schemata": True, "monitoring": True}
     assert document["linux"]["intelRdt"] == rdt
 
@@ -100,7 +104,7 @@ def config(**linux: object) -> bytes:
 def test_features_says_what_is_refused() -> None:
     """What it calls disabled is not accepted, and no other namespace is refused."""
     assert examine(config())[1] == []
-    assert examine(config(seccomp={"defaultAction": "SCMP_ACT_ALLOW"}))[1]
+    assert examine(config(seccomp={"defaultAction": "SCMP_ACT_ALLOW"}))[1] == []
     assert examine(config(netDevices={"eth0": {"name": "e0"}}))[1]
     assert examine(config(intelRdt={"closID": "a", "enableMonitoring": True}))[1] == []
     for kind in features()["linux"]["namespaces"]:
