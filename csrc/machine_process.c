@@ -10,15 +10,23 @@ long op_SETSID(struct machine *m, const u64 *v)
     return sys(setsid);
 }
 
+/* New credentials put the sysctl fs.suid_dumpable in force: whoever is in the container with the
+ * same user could trace the machine (CVE-2016-9962). */
+static long keep_undumpable(long error)
+{
+    sys(prctl, PR_SET_DUMPABLE, 0, 0, 0, 0);
+    return error;
+}
+
 long op_SETNS(struct machine *m, const u64 *v)
 {
-    return sys(setns, m->slot[v[0]], v[1]);
+    return keep_undumpable(sys(setns, m->slot[v[0]], v[1]));
 }
 
 long op_UNSHARE(struct machine *m, const u64 *v)
 {
     (void)m;
-    return sys(unshare, v[0]);
+    return keep_undumpable(sys(unshare, v[0]));
 }
 
 /* The child is a sibling and waits until this process, after its report, is gone: so the host
@@ -232,18 +240,13 @@ long op_GROUPS(struct machine *m, const u64 *v)
 long op_SETGID(struct machine *m, const u64 *v)
 {
     (void)m;
-    return sys(setresgid, v[0], v[0], v[0]);
+    return keep_undumpable(sys(setresgid, v[0], v[0], v[0]));
 }
 
 long op_SETUID(struct machine *m, const u64 *v)
 {
     (void)m;
-    long error = sys(setresuid, v[0], v[0], v[0]);
-
-    /* A new user puts the sysctl fs.suid_dumpable in force: the container's own processes of
-     * this user could trace the machine. */
-    sys(prctl, PR_SET_DUMPABLE, 0, 0, 0, 0);
-    return error;
+    return keep_undumpable(sys(setresuid, v[0], v[0], v[0]));
 }
 
 long op_CAPSET(struct machine *m, const u64 *v)

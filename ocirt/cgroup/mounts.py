@@ -27,9 +27,19 @@ class CgroupMount:
         self.links: list[tuple[str, str]] = []
 
 
-def cgroup_mounts(layout: Layout, manager: Manager, private: bool) -> list[CgroupMount]:
-    """``private``: the container has a cgroup namespace of its own, and so sees its own
-    cgroup as the root of each hierarchy; otherwise that is what a bind mount shows it."""
+def cgroup_mounts(layout: Layout, manager: Manager, kinds: set[str]) -> list[CgroupMount]:
+    """``kinds``: the types of namespaces that the container has for its own.
+
+    With a cgroup namespace it sees its own cgroup as the root of each hierarchy; otherwise that
+    is what a bind mount shows it. With a user namespace and no cgroup namespace version 2 can't
+    be mounted either, and its root must not write to the host's (CVE-2023-25809).
+    """
+    private = "cgroup" in kinds
+    options = ["ro"] if "user" in kinds else []
+    if layout.pure_v2 and "user" in kinds and not private:
+        hierarchy = layout.hierarchies[0]
+        folder = manager.folders.get(hierarchy.name) or hierarchy.folder(hierarchy.own)
+        return [CgroupMount("", "bind", folder, options)]
     if layout.pure_v2:
         return [CgroupMount("", "cgroup2", "cgroup", [])]
     top = CgroupMount("", "tmpfs", "tmpfs", ["nosuid", "nodev", "noexec", "mode=755"])
@@ -39,7 +49,7 @@ def cgroup_mounts(layout: Layout, manager: Manager, private: bool) -> list[Cgrou
         if not private:
             # Without a folder of its own it is in the caller's.
             folder = manager.folders.get(name) or hierarchy.folder(hierarchy.own)
-            found.append(CgroupMount(name, "bind", folder, []))
+            found.append(CgroupMount(name, "bind", folder, options))
         elif hierarchy.v2:
             found.append(CgroupMount(name, "cgroup2", "cgroup", []))
         else:

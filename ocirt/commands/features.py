@@ -49,7 +49,7 @@ def features() -> dict[str, Any]:
         "hooks": list(_HOOKS),
         "mountOptions": list(NAMES),
         "linux": {
-            "namespaces": sorted(set(NAMESPACE_FLAGS) - {"user"}),
+            "namespaces": sorted(NAMESPACE_FLAGS),
             "capabilities": sorted(CAPABILITIES),
             "cgroup": {
                 "v1": True,
@@ -62,7 +62,7 @@ def features() -> dict[str, Any]:
             "apparmor": {"enabled": True},
             "selinux": {"enabled": True},
             "intelRdt": {"enabled": True, "schemata": True, "monitoring": True},
-            "mountExtensions": {"idmap": {"enabled": False}},
+            "mountExtensions": {"idmap": {"enabled": True}},
             "netDevices": {"enabled": True},
             "memoryPolicy": {
                 "modes": sorted(MEMORY_POLICIES),

@@ -9,6 +9,8 @@ from ocirt.commands.output import put
 from ocirt.config.load import load
 from ocirt.errors import OcirtError
 from ocirt.plan.container import Request, compile_create
+from ocirt.plan.host_work import SOURCES
+from ocirt.plan.program import SYNC
 from ocirt.plan.show import to_document, to_text
 from ocirt.plan.verify import verify
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from ocirt.cgroup.manager import Manager
     from ocirt.cgroup.mounts import CgroupMount
     from ocirt.cli import Options
+    from ocirt.plan.program import Plan
     from ocirt.seccomp.filter import Filter
 
 
@@ -34,21 +37,36 @@ def run(options: Options) -> int:
     def mounts() -> list[CgroupMount]:
         from ocirt.cgroup.mounts import cgroup_mounts
 
-        kinds = [n["type"] for n in (document.get("linux") or {}).get("namespaces") or []]
-        return cgroup_mounts(layout, manager, "cgroup" in kinds)
+        kinds = {n["type"] for n in (document.get("linux") or {}).get("namespaces") or []}
+        return cgroup_mounts(layout, manager, kinds)
 
     filter = _filter(document)
     plan = compile_create(Request(document, config.bundle, "ID", mounts, filter=filter))
     verify(plan)
+    sources = _sources(plan)
     limits = _limits(document, manager)
     if options.format == "json":
         from ocirt.json_text import dumps
 
         program = to_document(plan, options.show_env)
+        if sources:
+            program["copies"] = to_document(sources, options.show_env)
         program["limits"] = [{"at": at, "text": text} for at, text in limits]
         return put(dumps(program, 2) + "\n")
     lines = "".join(f"       {text}    # {at}\n" for at, text in limits)
-    return put(to_text(plan, options.show_env) + f"limits that the host sets:\n{lines}")
+    text = to_text(plan, options.show_env)
+    if sources:
+        text += f"copies of mounts, by a second machine:\n{to_text(sources, options.show_env)}"
+    return put(text + f"limits that the host sets:\n{lines}")
+
+
+def _sources(plan: Plan) -> Plan | None:
+    """The program of the SYNC of that name, if the plan has one."""
+    if all(i.op is not SYNC or i.note != SOURCES for i in plan.instructions):
+        return None
+    from ocirt.plan.sources import compile_sources
+
+    return compile_sources(plan.pins)
 
 
 def _cgroup(options: Options, document: dict[str, Any]) -> tuple[Layout, Manager]:

@@ -48,7 +48,7 @@ _NAMESPACES = ("pid", "network", "ipc", "uts", "mount")
 def run(options: Options) -> int:
     """Never replaces a file."""
     if options.rootless:
-        raise OcirtError("spec --rootless: user namespaces are not there yet")
+        raise OcirtError("spec --rootless: rootless containers are not there yet")
     from ocirt.json_text import dumps
 
     path = os.path.join(options.bundle, "config.json")

@@ -48,6 +48,32 @@ def _namespaces(document: dict[str, Any], base: str, report: Report) -> None:
             absolute(report, f"{at}/path", namespace["path"])
 
 
+def _user_namespace(document: dict[str, Any], base: str, report: Report) -> None:
+    linux = linux_of(document)
+    for namespace in linux.get("namespaces") or []:
+        if namespace["type"] == "user":
+            from ocirt.config import id_map_rules
+
+            id_map_rules.check_namespace(document, namespace, report)
+            return
+    for key in ("uidMappings", "gidMappings"):
+        if linux.get(key):
+            report.wrong(f"/linux/{key}", "needs a user namespace", hint=add_namespace("user"))
+
+
+def _id_mapped_mounts(document: dict[str, Any], base: str, report: Report) -> None:
+    for index, mount in enumerate(document.get("mounts") or []):
+        if (
+            mount.get("uidMappings")
+            or mount.get("gidMappings")
+            or any(option.startswith(("idmap", "ridmap")) for option in mount.get("options") or ())
+        ):
+            from ocirt.config import id_map_rules
+
+            own = "user" in kinds_of(document)
+            id_map_rules.check_mount(mount, f"/mounts/{index}", linux_of(document), own, report)
+
+
 def _names(document: dict[str, Any], base: str, report: Report) -> None:
     for key in ("hostname", "domainname"):
         name = document.get(key)
@@ -244,6 +270,11 @@ _MOUNT_NAMESPACE = (
 RULES = (
     (("linux/namespaces",), _namespaces),
     (_MOUNT_NAMESPACE, _mount_namespace),
+    (("linux/namespaces", "linux/uidMappings", "linux/gidMappings"), _user_namespace),
+    (
+        ("mounts", "linux/namespaces", "linux/uidMappings", "linux/gidMappings"),
+        _id_mapped_mounts,
+    ),
     (("linux/namespaces", "hostname", "domainname"), _names),
     (("linux/namespaces", "linux/timeOffsets"), _time_offsets),
     (("linux/namespaces", "linux/sysctl", "domainname"), _sysctl),

@@ -1,11 +1,7 @@
-"""What this release of ocirt does not do is refused, never ignored.
-
-Callers also send objects that ask for nothing: empty ones, zeros. Those are accepted.
-"""
+"""Configurations for another platform than Linux are refused, never ignored."""
 
 from __future__ import annotations
 
-from ocirt.config.linux_rules import linux_of
 from ocirt.config.report import Report
 from ocirt.errors import OcirtError
 
@@ -14,15 +10,10 @@ if TYPE_CHECKING:
     from typing import Any
 
 _PLATFORMS = ("freebsd", "solaris", "vm", "windows", "zos")
-_LATER = "come with a later release of ocirt"
-_LINUX = {
-    "gidMappings": f"user namespaces {_LATER}",
-    "uidMappings": f"user namespaces {_LATER}",
-}
 
 
 def check(document: dict[str, Any], problems: list[OcirtError], warnings: list[OcirtError]) -> None:
-    """Adds what is refused, and what is passed over, to what was found before."""
+    """Adds what is refused to what was found before. An empty object asks for nothing."""
     Report(problems, warnings).apply(_RULES, document, "")
 
 
@@ -32,40 +23,4 @@ def _platforms(document: dict[str, Any], base: str, report: Report) -> None:
             report.wrong(f"/{key}", "is for another platform than Linux")
 
 
-def _linux(document: dict[str, Any], base: str, report: Report) -> None:
-    linux = linux_of(document)
-    for key, text in _LINUX.items():
-        if not _asks_for_nothing(linux.get(key)):
-            report.wrong(f"/linux/{key}", text)
-
-
-def _user_namespace(document: dict[str, Any], base: str, report: Report) -> None:
-    for index, namespace in enumerate(linux_of(document).get("namespaces") or []):
-        if namespace["type"] == "user":
-            report.wrong(f"/linux/namespaces/{index}", f"user namespaces {_LATER}")
-
-
-def _id_mapped_mounts(document: dict[str, Any], base: str, report: Report) -> None:
-    text = f"id-mapped mounts {_LATER}"
-    for index, mount in enumerate(document.get("mounts") or []):
-        at = f"/mounts/{index}"
-        for key in ("uidMappings", "gidMappings"):
-            if mount.get(key):
-                report.wrong(f"{at}/{key}", text)
-        for position, option in enumerate(mount.get("options") or []):
-            if option.partition("=")[0] in ("idmap", "ridmap"):
-                report.wrong(f"{at}/options/{position}", text)
-
-
-def _asks_for_nothing(value: Any) -> bool:
-    if isinstance(value, dict):
-        return all(_asks_for_nothing(item) for item in value.values())
-    return value in (None, False, 0, -1, "", [])
-
-
-_RULES = (
-    (_PLATFORMS, _platforms),
-    (tuple(f"linux/{key}" for key in _LINUX), _linux),
-    (("linux/namespaces",), _user_namespace),
-    (("mounts",), _id_mapped_mounts),
-)
+_RULES = ((_PLATFORMS, _platforms),)

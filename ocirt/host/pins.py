@@ -33,6 +33,7 @@ def open_pin(pin: Pin) -> int:
     folder     the folder itself
     namespace  a namespace file of the type ``pin.detail``
     null       a mount of /dev/null alone
+    device     a mount of a device node alone: the one that ``pin.detail`` says, "c 1:3"
     """
     what = {"rootfs": "root file system", "tree": "bind source", "folder": "root file system"}
     try:
@@ -76,6 +77,8 @@ def _namespace(pin: Pin) -> int:
             if os.fstat(fd).st_ino == own.st_ino:
                 # Its "/" would be replaced under everybody's feet.
                 raise KernelError(f"{pin.path} is the mount namespace of the host", at=pin.at)
+        if pin.detail == "user" and os.fstat(fd).st_ino == os.stat("/proc/self/ns/user").st_ino:
+            raise KernelError(f"{pin.path} is the user namespace of the host", at=pin.at)
     except BaseException:
         os.close(fd)
         raise
@@ -91,7 +94,22 @@ def _null(pin: Pin) -> int:
     return _clone(fd, False)
 
 
+def _device(pin: Pin) -> int:
+    kind, _, numbers = pin.detail.partition(" ")
+    major, minor = map(int, numbers.split(":"))
+    fd = os.open(pin.path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    status = os.fstat(fd)
+    right = stat.S_ISBLK if kind == "b" else stat.S_ISCHR
+    if not right(status.st_mode) or status.st_rdev != os.makedev(major, minor):
+        os.close(fd)
+        text = f"{pin.path} of the host is not the device {pin.detail}"
+        hint = "in a user namespace devices are those of the host"
+        raise KernelError(text, at=pin.at, hint=hint)
+    return _clone(fd, False)
+
+
 _OPENERS = {
+    "device": _device,
     "rootfs": _rootfs,
     "tree": _tree,
     "folder": _folder,

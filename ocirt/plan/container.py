@@ -13,7 +13,7 @@ from ocirt.host.constants import (
 )
 from ocirt.plan import paths, process
 from ocirt.plan.devices import compile_devices
-from ocirt.plan.host_work import HOOKS, NET_DEVICES, READY, TAG_HOST_ROOT
+from ocirt.plan.host_work import HOOKS, NET_DEVICES, READY, SOURCES, TAG_HOST_ROOT
 from ocirt.plan.mounts import MountContext, compile_mounts, default_propagation
 from ocirt.plan.namespaces import Namespaces, compile_namespaces
 from ocirt.plan.ops import NO_SLOT
@@ -70,14 +70,17 @@ def compile_create(request: Request) -> Plan:
     document = request.document
     linux = document.get("linux") or {}
     namespaces = Namespaces(linux)
-    compile_namespaces(plan, namespaces)
+    compile_namespaces(plan, namespaces, linux, document["process"])
     if linux.get("netDevices"):
         plan.sync(NET_DEVICES, "/linux/netDevices")
     if request.keyring:
         join_keyring(plan, request.id)
     process.open_procfs_for_labels(plan, document["process"], "/process")
+    if namespaces.has("user") and linux.get("sysctl"):
+        # Only as long as a whole procfs can be seen may a user namespace have another one.
+        paths.open_procfs(plan, "/linux/sysctl")
     if namespaces.has("mount"):
-        _file_system(plan, request, linux)
+        _file_system(plan, request, linux, namespaces)
     else:
         _hooks(plan, document)
         root = change_root(plan, document, request.bundle)
@@ -94,14 +97,18 @@ def join_keyring(plan: Plan, id: str) -> None:
     plan.add("KEYRING", f"_ses.{id}", at="", note="keyring", skip=(errno.ENOSYS,))
 
 
-def _file_system(plan: Plan, request: Request, linux: dict[str, Any]) -> None:
+def _file_system(
+    plan: Plan, request: Request, linux: dict[str, Any], namespaces: Namespaces
+) -> None:
     document = request.document
     mounts = document.get("mounts") or []
     label = linux.get("mountLabel") or ""
+    if namespaces.has("user") and "mount" in namespaces.new:
+        plan.sync(SOURCES, "/linux/namespaces")
     root = attach_root(plan, document, request.bundle)
     cgroup = request.cgroup() if any(m.get("type") == "cgroup" for m in mounts) else []
     propagation = default_propagation(linux.get("rootfsPropagation") or "")
-    context = MountContext(root, request.bundle, propagation, label, cgroup)
+    context = MountContext(root, request.bundle, propagation, linux, cgroup)
     compile_mounts(plan, mounts, context)
     compile_devices(plan, document, root)
     process.make_cwd(plan, document["process"], root)

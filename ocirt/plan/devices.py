@@ -8,7 +8,8 @@ import stat
 
 from ocirt.host import constants
 from ocirt.plan.mounts import inside
-from ocirt.plan.ops import KIND_DIR, NO_SLOT, TARGET_NO_PROC
+from ocirt.plan.namespaces import Namespaces
+from ocirt.plan.ops import KIND_DIR, KIND_FILE, NO_SLOT, TARGET_NO_PROC, TARGET_ORDINARY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,21 +53,25 @@ def compile_devices(plan: Plan, document: dict[str, Any], root: int) -> None:
     if is_callers_dev(document.get("mounts") or []):
         return
     paths = {inside(device["path"]) for device in listed}
+    bound = Namespaces(document.get("linux") or {}).has("user")
     note = "default devices"
     dev = _folder(plan, root, "dev", "/linux/devices", note, "dev")
     for name, (major, minor) in _DEFAULT.items():
         if f"dev/{name}" not in paths:
             number = os.makedev(major, minor)
             mode = stat.S_IFCHR | 0o666
+            if bound:
+                _bind(plan, dev, f"/dev/{name}", mode, number, "/linux/devices", note)
+                continue
             plan.add("MKNOD", dev, name, mode, number, 0, 0, at="/linux/devices", note=note)
     for index, device in enumerate(listed):
-        _listed(plan, device, root, dev, f"/linux/devices/{index}")
+        _listed(plan, device, root, dev, f"/linux/devices/{index}", bound)
     for name, target in (*_LINKS, _CORE):
         if f"dev/{name}" not in paths or name == "ptmx":
             plan.add("SYMLINK", dev, name, target, at="/linux/devices", note="links in /dev")
 
 
-def _listed(plan: Plan, device: dict[str, Any], root: int, dev: int, at: str) -> None:
+def _listed(plan: Plan, device: dict[str, Any], root: int, dev: int, at: str, bound: bool) -> None:
     path = inside(device["path"])
     if path == "dev/ptmx":
         return  # always the link to the container's own devpts, as with the peers
@@ -79,7 +84,24 @@ def _listed(plan: Plan, device: dict[str, Any], root: int, dev: int, at: str) ->
     uid, gid = device.get("uid") or 0, device.get("gid") or 0
     if device["type"] == "p":
         number = 0
+    elif bound:
+        _bind(plan, slot, device["path"], mode, number, at, note)
+        return
     plan.add("MKNOD", slot, name, mode, number, uid, gid, at=at, note=note)
+
+
+def _bind(plan: Plan, folder: int, path: str, mode: int, number: int, at: str, note: str) -> None:
+    """The host's own node: nobody makes one that works in a user namespace (mknod(2)). Its mode
+    and owner are the host's, as with the peers."""
+    kind = "b" if stat.S_ISBLK(mode) else "c"
+    detail = f"{kind} {os.major(number)}:{os.minor(number)}"
+    node = plan.pin(f"device {path}", "device", posixpath.normpath(path), at, detail)
+    target, name = plan.slot("target"), posixpath.basename(path)
+    # TARGET_ORDINARY: a link here could lead to a host folder that is bound into the container.
+    flags = TARGET_ORDINARY | TARGET_NO_PROC
+    plan.add("TARGET", folder, name, KIND_FILE, NO_SLOT, flags, target, at=at, note=note)
+    plan.add("ATTACH", node, target, at=at, note=note)
+    plan.add("CLOSE", node, at=at)
 
 
 def _folder(

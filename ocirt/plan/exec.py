@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ocirt.seccomp.filter import Filter
 
 
-def join(plan: Plan, namespaces: Namespaces) -> None:
+def join(plan: Plan, namespaces: Namespaces, linux: dict[str, Any], wanted: dict[str, Any]) -> None:
     """Enter the namespaces of the container, as a new process in them.
 
     By the pidfd of its first process and not by paths: what is joined is that container,
@@ -30,6 +30,7 @@ def join(plan: Plan, namespaces: Namespaces) -> None:
     flags = namespaces.flags()
     if flags:
         plan.add("SETNS", init, flags, at="/linux/namespaces", note="container")
+    _enter_user_namespace(plan, namespaces, linux, wanted)
     plan.add("CLOSE", init, at="")
     if not namespaces.has("mount"):
         folder = plan.pin("container root", "folder", "/proc/PID/root", "/root/path")
@@ -38,6 +39,15 @@ def join(plan: Plan, namespaces: Namespaces) -> None:
     if flags & CLONE_NEWPID:
         plan.add("FORK", at="/linux/namespaces", note="container")
     plan.add("SETSID", at="", note="session")
+
+
+def _enter_user_namespace(
+    plan: Plan, namespaces: Namespaces, linux: dict[str, Any], wanted: dict[str, Any]
+) -> None:
+    if namespaces.has("user"):
+        from ocirt.plan.user_namespace import become_root
+
+        become_root(plan, linux, wanted, "/linux/namespaces")
 
 
 def compile_join_exec(
@@ -58,7 +68,7 @@ def compile_join_exec(
     ``filter``: of system calls, none for hooks.
     """
     plan = Plan()
-    join(plan, namespaces)
+    join(plan, namespaces, linux, wanted)
     if keyring:
         join_keyring(plan, id)
     process.open_procfs_for_labels(plan, wanted, base)
@@ -77,7 +87,9 @@ def compile_join_exec(
     return plan
 
 
-def compile_host_hook(hook: dict[str, Any], at: str, namespaces: Namespaces) -> Plan:
+def compile_host_hook(
+    hook: dict[str, Any], at: str, namespaces: Namespaces, document: dict[str, Any]
+) -> Plan:
     """A createContainer hook: a program of the host's root, run in the container's
     namespaces while that root is still there (config.md, "createContainer Hooks")."""
     plan = Plan()
@@ -86,6 +98,8 @@ def compile_host_hook(hook: dict[str, Any], at: str, namespaces: Namespaces) -> 
     flags = namespaces.flags()
     if flags:
         plan.add("SETNS", init, flags, at="/linux/namespaces", note="container")
+    linux: dict[str, Any] = document.get("linux") or {}
+    _enter_user_namespace(plan, namespaces, linux, document["process"])
     plan.add("CHROOT", host, at=at, note="hook")
     if flags & CLONE_NEWPID:
         plan.add("FORK", at=at, note="hook")

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from ocirt.plan.program import Plan
 
 # SYNC names
+ID_MAPS = "write the id maps of the user namespace"
+SOURCES = "copy the mounts anew, inside the new mount namespace"
 TIME_OFFSETS = "write the offsets of the time namespace"
 NET_DEVICES = "move the network devices into the network namespace"
 COPY_UP = "copy the folder's files into the new tmpfs"
@@ -21,6 +23,7 @@ TAG_MASTER = 1  # the terminal's master side
 TAG_HOST_ROOT = 2  # the root that createContainer hooks find their programs in
 TAG_COPY_FROM = 3
 TAG_COPY_TO = 4
+TAG_SOURCE = 16  # and above: the copy of the pin with this index
 
 
 def copy_up(plan: Plan, source: int, mount: int, at: str) -> None:

@@ -55,7 +55,8 @@ SUPERBLOCK = ("sync", "async", "dirsync", "lazytime", "nolazytime", "mand", "nom
 # kernel's log; MS_POSIXACL and MS_I_VERSION are set by the file systems themselves).
 WITHOUT_EFFECT = ("defaults", "silent", "loud", "acl", "noacl", "iversion", "noiversion")
 BIND = ("bind", "rbind")
-SPECIAL = ("remount", "tmpcopyup")
+ID_MAP = ("idmap", "ridmap")
+SPECIAL = ("remount", "tmpcopyup", *ID_MAP)
 
 NAMES = sorted(
     (*ATTRIBUTES, *RECURSIVE, *PROPAGATION, *SUPERBLOCK, *WITHOUT_EFFECT, *BIND, *SPECIAL)
@@ -67,6 +68,7 @@ class MountOptions:
 
     ``set``/``clear`` and ``all_set``/``all_clear``: mount attributes of the mount and of
     everything below it; ``propagation``: [(type, recursive)] in order; ``bind``/``recursive``;
+    ``id_map``: (index in the list, idmap or ridmap, its value or ""), None where there is none;
     ``filesystem``: [(index in the list, key, value or None)] for fsconfig(2).
     """
 
@@ -76,6 +78,7 @@ class MountOptions:
         "bind",
         "clear",
         "filesystem",
+        "id_map",
         "propagation",
         "recursive",
         "remount",
@@ -93,6 +96,7 @@ class MountOptions:
         self.recursive = False
         self.remount = False
         self.tmpcopyup = False
+        self.id_map: tuple[int, str, str] | None = None
         self.filesystem: list[tuple[int, str, str | None]] = []
 
 
@@ -121,7 +125,10 @@ def parse(options: list[str]) -> MountOptions:
             found.filesystem.append((index, option, None))
         elif option not in WITHOUT_EFFECT:
             key, equals, value = option.partition("=")
-            found.filesystem.append((index, key, value if equals else None))
+            if key in ID_MAP:
+                found.id_map = (index, key, value)
+            else:
+                found.filesystem.append((index, key, value if equals else None))
     # An attribute both set and cleared is set: the later word was taken above.
     found.clear &= ~found.set | ATIME
     found.all_clear &= ~found.all_set | ATIME

@@ -11,7 +11,7 @@ import posixpath
 from ocirt.errors import OcirtError
 from ocirt.host.constants import PROC_SUPER_MAGIC
 from ocirt.plan import mount_options
-from ocirt.plan.mount_options import MS_PRIVATE, MS_SLAVE, RDONLY, MountOptions
+from ocirt.plan.mount_options import ATIME, MS_PRIVATE, MS_SLAVE, RDONLY, MountOptions
 from ocirt.plan.ops import (
     KIND_DIR,
     KIND_LIKE,
@@ -60,19 +60,25 @@ class MountContext:
     ``root``: slot of the root file system; ``bundle``: folder that relative bind sources
     start from; ``propagation``: what bind mounts get when they ask for nothing (MS_SLAVE or
     MS_PRIVATE, 0 keeps the source's); ``label``: linux.mountLabel or "";
-    ``cgroup``: what a mount of type cgroup is made of; ``readonly``: [(slot, at, note)] of
+    ``cgroup``: what a mount of type cgroup is made of; ``linux``: of the config; ``readonly``: [(slot, at, note)] of
     mounts that become read-only only after the folders inside them were made.
     """
 
-    __slots__ = ("bundle", "cgroup", "label", "propagation", "readonly", "root")
+    __slots__ = ("bundle", "cgroup", "label", "linux", "propagation", "readonly", "root")
 
     def __init__(
-        self, root: int, bundle: str, propagation: int, label: str, cgroup: list[CgroupMount]
+        self,
+        root: int,
+        bundle: str,
+        propagation: int,
+        linux: dict[str, Any],
+        cgroup: list[CgroupMount],
     ) -> None:
         self.root = root
         self.bundle = bundle
         self.propagation = propagation
-        self.label = label
+        self.linux = linux
+        self.label: str = linux.get("mountLabel") or ""
         self.cgroup = cgroup
         self.readonly: list[tuple[int, str, str]] = []
 
@@ -106,6 +112,10 @@ def _bind(
     source = posixpath.join(context.bundle, mount["source"])
     note = f"bind of {mount['source']} on {destination}"
     slot = plan.pin(f"bind {at}", "tree", source, f"{at}/source", destination, options.recursive)
+    if options.id_map or mount.get("uidMappings"):
+        from ocirt.plan.id_mapped import id_map_of
+
+        plan.pins[-1].id_map = id_map_of(plan, mount, options, context.linux, at)
     if context.propagation and not any(kind == MS_PRIVATE for kind, _ in options.propagation[:1]):
         plan.add(
             "SETATTR", slot, 0, 0, context.propagation, AT_RECURSIVE, NO_SLOT, at=at, note=note
@@ -217,7 +227,10 @@ def _cgroup(
         name = f"cgroup {at} {part.folder}".rstrip()
         if part.kind == "bind":
             slot = plan.pin(name, "tree", part.source, at, where, True)
-            _set(plan, slot, options.set, options.clear, 0, at, note)
+            own = mount_options.parse(part.options)
+            # Nobody needs the atime of a cgroup, and a user namespace may not change it.
+            attributes = (options.set | own.set) & ~ATIME
+            _set(plan, slot, attributes, options.clear & ~attributes & ~ATIME, 0, at, note)
         elif part.kind == "tmpfs":
             own = mount_options.parse(part.options)
             attributes = (options.set | own.set) & ~RDONLY

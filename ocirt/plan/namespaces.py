@@ -3,13 +3,21 @@
 Most new namespaces are flags of the clone3 that starts the machine. Three are not: the
 cgroup namespace (its root is the cgroup that the process is in when it is made, and on
 cgroup v1 the host moves it after the clone), the time namespace (its offsets must be
-written before anything runs in it) and with it the pid namespace.
+written before anything runs in it) and with it the pid namespace. With a user namespace none is:
+it has to own the others, and who is born in it, without an id yet, loses its capabilities when
+it executes the machine (user_namespaces(7)).
 """
 
 from __future__ import annotations
 
-from ocirt.host.constants import CLONE_NEWCGROUP, CLONE_NEWPID, CLONE_NEWTIME, NAMESPACE_FLAGS
-from ocirt.plan.host_work import TIME_OFFSETS
+from ocirt.host.constants import (
+    CLONE_NEWCGROUP,
+    CLONE_NEWPID,
+    CLONE_NEWTIME,
+    CLONE_NEWUSER,
+    NAMESPACE_FLAGS,
+)
+from ocirt.plan.host_work import ID_MAPS, TIME_OFFSETS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,17 +50,33 @@ class Namespaces:
         return sum(NAMESPACE_FLAGS[kind] for kind in (*self.new, *self.joined))
 
 
-def compile_namespaces(plan: Plan, namespaces: Namespaces) -> None:
-    """The container's namespaces; ends with the process as leader of its own session."""
+def compile_namespaces(
+    plan: Plan, namespaces: Namespaces, linux: dict[str, Any], process: dict[str, Any]
+) -> None:
+    """The container's namespaces; ends with the process as leader of its own session.
+
+    ``linux``, ``process``: the container's, for the ids in a user namespace.
+    """
+    if namespaces.has("user"):
+        forks = _with_user_namespace(plan, namespaces, linux, process)
+    else:
+        forks = _without_user_namespace(plan, namespaces)
+    if forks:
+        plan.add("FORK", at="/linux/namespaces", note="pid and time namespaces")
+    plan.add("SETSID", at="", note="session")
+    if "network" in namespaces.new:
+        plan.add("LOOPBACK_UP", at=namespaces.new["network"], note="network namespace")
+
+
+def _without_user_namespace(plan: Plan, namespaces: Namespaces) -> bool:
+    """Must the process fork, to be in the pid and time namespaces that it entered?"""
     forks = "time" in namespaces.new or "pid" in namespaces.joined
     unshared = {"cgroup", "time"} | ({"pid"} if forks else set())
     for kind in namespaces.new:
         if kind not in unshared:
             plan.clone_flags |= NAMESPACE_FLAGS[kind]
-    for kind, (path, at) in namespaces.joined.items():
-        slot = plan.pin(f"{kind} namespace", "namespace", path, at, kind)
-        plan.add("SETNS", slot, NAMESPACE_FLAGS[kind], at=at, note=f"{kind} namespace {path}")
-        plan.add("CLOSE", slot, at=at)
+    for kind in namespaces.joined:
+        _join(plan, namespaces, kind)
     if "cgroup" in namespaces.new:
         at = namespaces.new["cgroup"]
         plan.add("UNSHARE", CLONE_NEWCGROUP, at=at, note="cgroup namespace")
@@ -60,8 +84,37 @@ def compile_namespaces(plan: Plan, namespaces: Namespaces) -> None:
         flags = CLONE_NEWTIME | (CLONE_NEWPID if "pid" in namespaces.new else 0)
         plan.add("UNSHARE", flags, at=namespaces.new["time"], note="time namespace")
         plan.sync(TIME_OFFSETS, "/linux/timeOffsets")
-    if forks:
-        plan.add("FORK", at="/linux/namespaces", note="pid and time namespaces")
-    plan.add("SETSID", at="", note="session")
-    if "network" in namespaces.new:
-        plan.add("LOOPBACK_UP", at=namespaces.new["network"], note="network namespace")
+    return forks
+
+
+def _with_user_namespace(
+    plan: Plan, namespaces: Namespaces, linux: dict[str, Any], process: dict[str, Any]
+) -> bool:
+    """The same. What is joined is joined first, with the rights of the host: it may belong to
+    another user namespace."""
+    from ocirt.plan.user_namespace import become_root
+
+    for kind in namespaces.joined:
+        if kind != "user":
+            _join(plan, namespaces, kind)
+    if "user" in namespaces.joined:
+        _join(plan, namespaces, "user")
+        at = namespaces.joined["user"][1]
+    else:
+        at = namespaces.new["user"]
+        plan.add("UNSHARE", CLONE_NEWUSER, at=at, note="user namespace")
+    plan.sync(ID_MAPS, at)
+    become_root(plan, linux, process, at)
+    flags = sum(NAMESPACE_FLAGS[kind] for kind in namespaces.new if kind != "user")
+    if flags:
+        plan.add("UNSHARE", flags, at="/linux/namespaces", note="namespaces")
+    if "time" in namespaces.new:
+        plan.sync(TIME_OFFSETS, "/linux/timeOffsets")
+    return "time" in namespaces.new or namespaces.has("pid")
+
+
+def _join(plan: Plan, namespaces: Namespaces, kind: str) -> None:
+    path, at = namespaces.joined[kind]
+    slot = plan.pin(f"{kind} namespace", "namespace", path, at, kind)
+    plan.add("SETNS", slot, NAMESPACE_FLAGS[kind], at=at, note=f"{kind} namespace {path}")
+    plan.add("CLOSE", slot, at=at)

@@ -53,16 +53,42 @@ class Instruction:
         raise KeyError(name)
 
 
+class IdMap:
+    """How the owners of a mount's files are seen (mount_setattr(2), "ID-mapped mounts").
+
+    ``uids``, ``gids``: [(first id in the file system, first id outside, how many)], the map of
+    a user namespace; none of them: of the one in slot ``namespace``. ``recursive``: of all that is
+    mounted below too. ``at``: JSON pointer of what asks for it.
+    """
+
+    __slots__ = ("at", "gids", "namespace", "recursive", "uids")
+
+    def __init__(
+        self,
+        uids: list[tuple[int, int, int]],
+        gids: list[tuple[int, int, int]],
+        recursive: bool,
+        at: str,
+        namespace: int = -1,
+    ) -> None:
+        self.uids = uids
+        self.gids = gids
+        self.recursive = recursive
+        self.at = at
+        self.namespace = namespace
+
+
 class Pin:
     """A host object opened, verified and put in ``slot`` before the machine needs it.
 
     ``kind``: what ``ocirt.host.pins`` opens:
     "rootfs" and "tree" (a detached copy of the mounts at ``path``; ``recursive``),
     "namespace" (``detail`` is its type), "null" (a detached /dev/null),
-    "fifo" (made by the create session).
+    "device" (a detached device node; ``detail`` is its type and number),
+    "fifo" (made by the create session). ``id_map``: of a "tree".
     """
 
-    __slots__ = ("at", "detail", "kind", "path", "recursive", "slot")
+    __slots__ = ("at", "detail", "id_map", "kind", "path", "recursive", "slot")
 
     def __init__(
         self, slot: int, kind: str, path: str, at: str, detail: str = "", recursive: bool = False
@@ -73,6 +99,7 @@ class Pin:
         self.at = at
         self.detail = detail
         self.recursive = recursive
+        self.id_map: IdMap | None = None
 
 
 class Plan:

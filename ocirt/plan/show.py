@@ -12,6 +12,7 @@ from ocirt.host.constants import (
     MEMORY_POLICY_FLAGS,
     NAMESPACE_FLAGS,
 )
+from ocirt.plan.hints import hint
 from ocirt.plan.mount_options import MS_PRIVATE, MS_SHARED, MS_SLAVE, MS_UNBINDABLE
 from ocirt.plan.mounts import INSIDE_PROC
 from ocirt.plan.ops import (
@@ -32,7 +33,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from ocirt.plan.program import Instruction, Plan, Value
+    from ocirt.plan.program import Instruction, Pin, Plan, Value
 
 _ATTRIBUTES = (
     (0x1, "rdonly"),
@@ -159,19 +160,7 @@ def failure(plan: Plan, index: int, step: int, errno: int, text: str) -> KernelE
         said = "; ".join(line.removeprefix("e ") for line in said.splitlines())
         words += f": {said}"
     text = ": ".join([*parts, words])
-    return KernelError(text, at=instruction.at, errno=errno, hint=_hint(instruction))
-
-
-_HINTS = {
-    "apparmorProfile": "AppArmor is not enabled on this machine, or has no such profile",
-    "selinuxLabel": "SELinux is not enabled on this machine, or has no such label",
-    "memoryPolicy": "the kernel must have NUMA and this mode, and the cgroup's cpuset these nodes",
-    "mountLabel": "SELinux is not enabled on this machine, or has no such label",
-}
-
-
-def _hint(instruction: Instruction) -> str:
-    return _HINTS.get(instruction.at.rpartition("/")[2], "")
+    return KernelError(text, at=instruction.at, errno=errno, hint=hint(plan, instruction, errno))
 
 
 def _subject(instruction: Instruction) -> str:
@@ -211,7 +200,9 @@ def to_text(plan: Plan, show_env: bool) -> str:
     """The program as ``ocirt plan`` prints it: number, operation, place."""
     lines = [f"start the machine in new namespaces: {_new(plan)}"]
     lines += [
-        f"pin  [{plan.slot_names[pin.slot]}] {pin.kind} {pin.path}".rstrip() + _at(pin.at)
+        f"pin  [{plan.slot_names[pin.slot]}] {pin.kind} {pin.path}".rstrip()
+        + _id_map(plan, pin)
+        + _at(pin.at)
         for pin in plan.pins
     ]
     for index, instruction in enumerate(plan.instructions):
@@ -221,6 +212,18 @@ def to_text(plan: Plan, show_env: bool) -> str:
         if instruction.op.name == "EXEC":
             lines += [f"       env {entry}" for entry in environment(instruction, show_env)]
     return "\n".join(lines) + "\n"
+
+
+def _id_map(plan: Plan, pin: Pin) -> str:
+    if not pin.id_map:
+        return ""
+    found = pin.id_map
+    words = ["; id-mapped, and all below it" if found.recursive else "; id-mapped"]
+    if not found.uids:
+        words.append(f"as [{plan.slot_names[found.namespace]}]")
+    for name, rows in (("uids", found.uids), ("gids", found.gids)):
+        words += [name, *(f"{a}:{b}:{size}" for a, b, size in rows)] if rows else []
+    return " ".join(words)
 
 
 def _new(plan: Plan) -> str:
@@ -269,6 +272,7 @@ def to_document(plan: Plan, show_env: bool) -> dict[str, Any]:
         "namespaces": [kind for kind, flag in NAMESPACE_FLAGS.items() if plan.clone_flags & flag],
         "pins": [
             {"slot": plan.slot_names[p.slot], "kind": p.kind, "path": p.path, "at": p.at}
+            | ({"idMap": _id_map(plan, p).lstrip("; ")} if p.id_map else {})
             for p in plan.pins
         ],
         "operations": operations,

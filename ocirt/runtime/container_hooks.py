@@ -31,7 +31,7 @@ def run_create_container(
     host_root = session.received.pop(TAG_HOST_ROOT)
 
     def start(hook: dict[str, Any], at: str, stdin: int, output: int) -> tuple[int, int]:
-        plan = compile_host_hook(hook, at, namespaces)
+        plan = compile_host_hook(hook, at, namespaces, document)
         return _start(plan, {"pidfd": session.pidfd, "sent": host_root}, stdin, output)
 
     try:

@@ -122,6 +122,7 @@ class _Create:
         "rdt",
         "session",
         "state",
+        "user",
     )
 
     def __init__(self, config: Config, store: Store, id: str, options: Options) -> None:
@@ -139,7 +140,12 @@ class _Create:
             from ocirt.runtime.notify import add_mount
 
             add_mount(self.document, os.path.join(store.root, id))
-        if not namespaces.has("user"):
+        self.user: Any = None  # a UserNamespace of ocirt.runtime.user_namespace
+        if namespaces.has("user"):
+            from ocirt.runtime.user_namespace import UserNamespace
+
+            self.user = UserNamespace(self.document)
+        else:
             capabilities.leave_out(self.document["process"], "/process")
         driver, annotations = options.cgroup_driver, options.systemd_annotations
         self.manager: Manager = plan(driver, self.layout, self.document, id, annotations)
@@ -188,8 +194,8 @@ class _Create:
         from ocirt.cgroup.mounts import cgroup_mounts
 
         linux = self.document.get("linux") or {}
-        kinds = [n["type"] for n in linux.get("namespaces") or []]
-        return cgroup_mounts(self.layout, self.manager, "cgroup" in kinds)
+        kinds = {n["type"] for n in linux.get("namespaces") or []}
+        return cgroup_mounts(self.layout, self.manager, kinds)
 
     def _new_state(self, id: str) -> State:
         state = State(id)
@@ -230,7 +236,8 @@ class _Create:
                     COPY_UP: self._copy_up,
                     HOOKS: self._hooks,
                     READY: self._ready,
-                },
+                }
+                | (self.user.at_sync(session, self.fds) if self.user else {}),
             )
             if not session.parked:
                 raise OcirtError("the set-up process ended too early")
@@ -257,6 +264,11 @@ class _Create:
         fifos = make_fifos(self.container)
         for pin in self.plan.pins:
             self.fds[pin.slot] = fifos[pin.path] if pin.kind == "fifo" else open_pin(pin)
+        mapped = [pin for pin in self.plan.pins if pin.id_map]
+        if mapped:
+            from ocirt.host.id_mapped import id_map
+
+            id_map(mapped, self.fds)
 
     def _close_pins(self) -> None:
         for fd in self.fds.values():
@@ -314,7 +326,12 @@ class _Create:
         received = self.session.received
         source, target = received.pop(TAG_COPY_FROM), received.pop(TAG_COPY_TO)
         try:
-            copy_up(source, target, "/mounts")
+            if self.user:
+                self.user.call_as_root(
+                    self.session.pidfd, lambda: copy_up(source, target, "/mounts")
+                )
+            else:
+                copy_up(source, target, "/mounts")
         finally:
             os.close(source)
             os.close(target)
@@ -353,6 +370,8 @@ class _Create:
         assert session
         process = self.document["process"]
         self._limit()
+        if self.user:
+            self.user.give_cgroup(session.pid, self.manager)
         schedule.apply(session.pid, process, "/process")
         add_home(environment_of(self.plan), process, f"/proc/{session.pid}/root")
         if process.get("terminal"):

@@ -76,6 +76,10 @@ class Session:
             if name:
                 at_sync[name]()
 
+    def give(self, fds: dict[int, int]) -> None:
+        """Defines slots, anew if need be, while the machine waits at a SYNC."""
+        self._send_slots(fds)
+
     def kill(self) -> None:
         """Ends the process and reaps it, whatever became of it."""
         try:

@@ -23,6 +23,7 @@ from ocirt.plan.exec import compile_join_exec
 from ocirt.plan.namespaces import Namespaces
 from ocirt.plan.program import Plan
 from ocirt.plan.show import to_document, to_text
+from ocirt.plan.sources import compile_sources
 from ocirt.plan.verify import verify
 from ocirt.seccomp.filter import Filter
 
@@ -46,8 +47,8 @@ def config() -> dict[str, Any]:
 
 def create(document: dict[str, Any], layout: Layout = V2, pivot: bool = True) -> Plan:
     def cgroup() -> list[CgroupMount]:
-        kinds = [n["type"] for n in document["linux"]["namespaces"]]
-        return cgroup_mounts(layout, plan_paths(layout, "/c", "id"), "cgroup" in kinds)
+        kinds = {n["type"] for n in document["linux"]["namespaces"]}
+        return cgroup_mounts(layout, plan_paths(layout, "/c", "id"), kinds)
 
     return compile_create(Request(document, "/bundle", "id", cgroup, pivot=pivot))
 
@@ -132,6 +133,74 @@ def no_mount_namespace() -> Plan:
     return create(document)
 
 
+def in_user_namespace(**namespace: str) -> dict[str, Any]:
+    document = config()
+    linux = document["linux"]
+    linux["namespaces"] += [{"type": "user", **namespace}, {"type": "time"}]
+    if not namespace:
+        row = {"containerID": 0, "hostID": 100000, "size": 65536}
+        linux["uidMappings"] = linux["gidMappings"] = [row]
+    document["process"]["terminal"] = False
+    return document
+
+
+def user_namespace() -> Plan:
+    document = in_user_namespace()
+    document["linux"]["sysctl"] = {"net.ipv4.ip_forward": "1"}
+    document["linux"]["devices"] = [
+        {"path": "/dev/fuse", "type": "c", "major": 10, "minor": 229, "uid": 5},
+        {"path": "/dev/pipe", "type": "p"},
+    ]
+    return create(document)
+
+
+def user_namespace_without_root() -> Plan:
+    document = in_user_namespace()
+    document["linux"]["uidMappings"] = [{"containerID": 7, "hostID": 1007, "size": 1}]
+    document["process"]["user"] = {"uid": 7, "gid": 0}
+    document["linux"]["namespaces"] = [
+        n for n in document["linux"]["namespaces"] if n["type"] != "cgroup"
+    ]
+    return create(document)
+
+
+def user_namespace_joined() -> Plan:
+    document = in_user_namespace(path="/run/userns")
+    document["linux"]["namespaces"][1]["path"] = "/run/netns"
+    rows = ["rbind", "idmap"], ["bind", "ridmap=uids=0-5-1#1-7-1;gids=0-6-2"]
+    document["mounts"] += [
+        {"destination": f"/{index}", "source": "/srv", "options": options}
+        for index, options in enumerate(rows)
+    ]
+    return create(document)
+
+
+def id_mapped() -> Plan:
+    document = config()
+    row = {"containerID": 0, "hostID": 5000, "size": 10}
+    mount = {"destination": "/a", "type": "bind", "source": "/srv", "options": ["rbind", "ridmap"]}
+    document["mounts"].append(mount | {"uidMappings": [row], "gidMappings": [row]})
+    return create(document)
+
+
+def sources() -> Plan:
+    return compile_sources(user_namespace_joined().pins)
+
+
+def exec_in_user_namespace() -> Plan:
+    document = in_user_namespace()
+    document["process"]["user"] = {"uid": 1000, "gid": 1000}
+    return compile_join_exec(
+        document["process"],
+        document["linux"],
+        Namespaces(document["linux"]),
+        id="id",
+        first_fd=3,
+        keyring=True,
+        base="/process",
+    )
+
+
 def filter_without_no_new_privs() -> Plan:
     """CAP_SYS_ADMIN is kept until the filter is loaded."""
     document = config()
@@ -179,6 +248,12 @@ MAKERS: list[Callable[[], Plan]] = [
     hooks_and_devices,
     no_mount_namespace,
     exec_with_terminal,
+    user_namespace,
+    user_namespace_without_root,
+    user_namespace_joined,
+    id_mapped,
+    sources,
+    exec_in_user_namespace,
     exec_with_filter,
     filter_without_no_new_privs,
 ]

@@ -175,10 +175,15 @@ CASES: dict[str, tuple[Change, str, str]] = {
         f"{LAST}/destination",
         "ENOENT",
     ),
-    "idmap": (
+    "idmap without mappings": (
         add_mount("/a", "bind", "/tmp", "idmap"),
         f"{LAST}/options/0",
-        "come with a later release",
+        "there are no mappings and no user namespace",
+    ),
+    "idmap of a file system without": (
+        add_mount("/a", "bind", "/proc/sys", "rbind", "idmap=uids=0-1-1;gids=0-1-1"),
+        f"{LAST}/options/1",
+        "id-mapped mount of /proc/sys: Invalid argument",
     ),
     "no source for a bind": (
         add_mount("/a", "bind", ""),
@@ -276,10 +281,17 @@ CASES: dict[str, tuple[Change, str, str]] = {
         "/linux/namespaces/4/path",
         "is the mount namespace of the host",
     ),
-    "user namespace": (
+    "user namespace without mappings": (
         lambda document, _path: document["linux"]["namespaces"].insert(0, {"type": "user"}),
-        "/linux/namespaces/0",
-        "come with a later release",
+        "/linux/uidMappings",
+        "is required for a new user namespace",
+    ),
+    "the host's user namespace": (
+        lambda document, _path: document["linux"]["namespaces"].insert(
+            0, {"type": "user", "path": "/proc/self/ns/user"}
+        ),
+        "/linux/namespaces/0/path",
+        "is the user namespace of the host",
     ),
     "sysctl without its namespace": (
         both(without_namespace("network"), put({"net.ipv4.ip_forward": "1"}, "linux", "sysctl")),

@@ -93,6 +93,17 @@ def in_the_hosts_pid_namespace(document: dict[str, Any]) -> None:
     document["process"]["args"] = ["/bin/sh", "-c", "sleep 600 & sleep 601 & exec sleep 602"]
 
 
+def in_a_user_namespace(document: dict[str, Any]) -> None:
+    """With the ids of the host, to whom the root file system belongs; and id-mapped mounts."""
+    linux = document["linux"]
+    linux["namespaces"] += [{"type": "user"}, {"type": "time"}]
+    linux["timeOffsets"] = {"boottime": {"secs": 1}}
+    rows = [{"containerID": 0, "hostID": 0, "size": 65536}]
+    linux["uidMappings"] = linux["gidMappings"] = rows
+    mount = {"destination": "/data", "type": "bind", "source": "/dev/shm", "options": ["bind"]}
+    document["mounts"].append(mount | {"uidMappings": rows, "gidMappings": rows})
+
+
 def ends_at_once(document: dict[str, Any]) -> None:
     document["process"]["args"] = ["/bin/echo", "ran"]
 
@@ -101,6 +112,7 @@ SCENARIOS = {
     "create": Scenario("create", "", flags=bundle_flags),
     "create-hooks": Scenario("create", "", with_hooks, bundle_flags),
     "create-host-pid": Scenario("create", "", in_the_hosts_pid_namespace, bundle_flags),
+    "create-user": Scenario("create", "", in_a_user_namespace, bundle_flags),
     "run": Scenario("run", "", ends_at_once, bundle_flags),
     "run-detach": Scenario("run --detach", "", flags=bundle_flags),
     "start": Scenario("start", "create"),
@@ -108,6 +120,9 @@ SCENARIOS = {
     "kill": Scenario("kill", "create start", after=("KILL",)),
     "kill-all": Scenario("kill --all", "create start", in_the_hosts_pid_namespace, after=("KILL",)),
     "exec": Scenario("exec", "create start", flags=pid_file, after=("/bin/sleep", "60")),
+    "exec-user": Scenario(
+        "exec", "create start", in_a_user_namespace, pid_file, ("/bin/sleep", "60")
+    ),
     "update": Scenario("update", "create start", flags=lambda bundle: update_flags(bundle)),
     "pause": Scenario("pause", "create start"),
     "resume": Scenario("resume", "create start pause"),

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
+from pathlib import Path
 
 import pytest
 
 from ocirt.host import kernel
+from ocirt.host.constants import CLONE_NEWUSER
 from ocirt.plan import ops
 from ocirt.plan.encode import encode_segment
 
@@ -214,3 +216,26 @@ def test_can_not_be_traced(start: Start) -> None:
     machine.do(op("SETGID", 1000), op("SETUID", 1000))
     assert os.stat(f"/proc/{machine.pid}/fd").st_uid == 0
     assert os.stat(f"/proc/{machine.pid}/maps").st_uid == 0
+
+
+@needs_root
+def test_can_not_be_traced_in_a_user_namespace(start: Start) -> None:
+    """Nor do new credentials there make it dumpable, whatever fs.suid_dumpable says."""
+    sysctl = Path("/proc/sys/fs/suid_dumpable")
+    before = sysctl.read_text()
+    sysctl.write_text("1")
+    try:
+        maker, joiner = start(), start()
+        maker.do(op("UNSHARE", CLONE_NEWUSER))
+        for name in ("uid_map", "gid_map"):
+            Path(f"/proc/{maker.pid}/{name}").write_text("0 100000 10")
+        fd = os.open(f"/proc/{maker.pid}/ns/user", os.O_RDONLY)
+        joiner.send_fds(4, fd)
+        os.close(fd)
+        joiner.do(op("SETNS", 4, CLONE_NEWUSER))
+        for machine in (maker, joiner):
+            assert os.stat(f"/proc/{machine.pid}/fd").st_uid == 0
+            machine.do(op("SETGID", 0), op("SETUID", 0))
+            assert os.stat(f"/proc/{machine.pid}/fd").st_uid == 0
+    finally:
+        sysctl.write_text(before)

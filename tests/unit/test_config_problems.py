@@ -39,7 +39,6 @@ VALID: dict[str, Any] = {
     },
 }
 
-LATER = " come with a later release of ocirt"
 NO_MOUNT = "needs a mount namespace of the container's own"
 NOT_SYSCTL = "is no name of a sysctl"
 RLIMIT: dict[str, Any] = {"type": "RLIMIT_CPU", "soft": 1, "hard": 1}
@@ -55,6 +54,19 @@ NO_FOLDER = 'must be the name of one folder, or "/" for the default class'
 KERNELS = "is a name of the kernel's own in a resctrl file system"
 NO_BANDWIDTH = r"does not match ^MB:[^\n]*$"
 MAPPING = [{"containerID": 0, "hostID": 1, "size": 1}]
+Ids = list[tuple[int, int, int]]
+
+
+def user(uids: Ids | None = None, gids: Ids | None = None) -> dict[str, Any]:
+    """The changes for a user namespace; None: ten ids."""
+    keys = ("containerID", "hostID", "size")
+    uids, gids = ([(0, 1000, 10)] if ids is None else ids for ids in (uids, gids))
+    return {
+        "/linux/namespaces/0": {"type": "user"},
+        "/linux/uidMappings": [dict(zip(keys, row, strict=True)) for row in uids],
+        "/linux/gidMappings": [dict(zip(keys, row, strict=True)) for row in gids],
+    }
+
 
 SECCOMP = "/linux/seccomp"
 RULE = f"{SECCOMP}/syscalls/0"
@@ -517,6 +529,113 @@ ROWS: list[tuple[dict[str, Any], str, str]] = [
         f"{RDT}/enableMonitoring",
         "must be a boolean, not an integer",
     ),
+    # ---- user namespaces
+    ({"/linux/uidMappings": MAPPING}, "/linux/uidMappings", "needs a user namespace"),
+    ({"/linux/gidMappings": MAPPING}, "/linux/gidMappings", "needs a user namespace"),
+    (user(uids=[]), "/linux/uidMappings", "is required for a new user namespace"),
+    (user(gids=[]), "/linux/gidMappings", "is required for a new user namespace"),
+    (user(uids=[(0, 1, 0)]), "/linux/uidMappings/0/size", "must not be 0"),
+    (
+        user(uids=[(0, 1, 1), (1, (1 << 32) - 2, 2)]),
+        "/linux/uidMappings/1/hostID",
+        "with its size it goes over 4294967294",
+    ),
+    (
+        user(gids=[(0, 1, 1), ((1 << 32) - 1, 2, 1)]),
+        "/linux/gidMappings/1/containerID",
+        "with its size it goes over 4294967294",
+    ),
+    (
+        user(uids=[(0, 1000, 10), (20, 5000, 10), (9, 7000, 5)]),
+        "/linux/uidMappings/2/containerID",
+        "overlaps with that of mapping 0",
+    ),
+    (
+        user(gids=[(0, 1000, 10), (20, 991, 10)]),
+        "/linux/gidMappings/1/hostID",
+        "overlaps with that of mapping 0",
+    ),
+    (
+        user(uids=[(i, 1000 + i, 1) for i in range(341)]),
+        "/linux/uidMappings",
+        "has 341 mappings, the kernel takes 340",
+    ),
+    (
+        user() | {"/process/user/uid": 10},
+        "/process/user/uid",
+        "uid 10 is not mapped in linux.uidMappings",
+    ),
+    (
+        user() | {"/process/user/gid": 10},
+        "/process/user/gid",
+        "gid 10 is not mapped in linux.gidMappings",
+    ),
+    (
+        user() | {"/process/user/additionalGids": [9, 10]},
+        "/process/user/additionalGids/1",
+        "gid 10 is not mapped in linux.gidMappings",
+    ),
+    (
+        {"/linux/uidMappings": [{"containerID": 0, "hostID": 1 << 32, "size": 1}]},
+        "/linux/uidMappings/0/hostID",
+        "must be at most 4294967295",
+    ),
+    # ---- id-mapped mounts
+    (
+        {"/mounts/1/uidMappings": MAPPING},
+        "/mounts/1/gidMappings",
+        "is required with uidMappings",
+    ),
+    (
+        {"/mounts/1/gidMappings": MAPPING},
+        "/mounts/1/uidMappings",
+        "is required with gidMappings",
+    ),
+    (
+        {
+            "/mounts/1/uidMappings": [*MAPPING, {"containerID": 0, "hostID": 5, "size": 1}],
+            "/mounts/1/gidMappings": MAPPING,
+        },
+        "/mounts/1/uidMappings/1/containerID",
+        "overlaps with that of mapping 0",
+    ),
+    (
+        {"/mounts/2/uidMappings": MAPPING, "/mounts/2/gidMappings": MAPPING},
+        "/mounts/2/uidMappings",
+        "only a bind mount can be id-mapped",
+    ),
+    (
+        {"/mounts/1/options/1": "ridmap"},
+        "/mounts/1/options/1",
+        "there are no mappings and no user namespace",
+    ),
+    (
+        user() | {"/mounts/2/options/0": "idmap"},
+        "/mounts/2/options/0",
+        "only a bind mount can be id-mapped",
+    ),
+    *(
+        ({"/mounts/1/options/1": f"idmap={value}"}, "/mounts/1/options/1", message)
+        for value, message in (
+            ("", "must be uids=...;gids=..."),
+            ("uids=1-2-3", "must have both uids and gids"),
+            ("uids=1-2-3;uids=1-2-3", "must be uids=...;gids=..."),
+            ("uids=1-2-3;gids=1-2", "'1-2' is no mapping ID-ID-SIZE"),
+            ("uids=1-2-3;gids=1--2-3", "'1--2-3' is no mapping ID-ID-SIZE"),
+            ("uids=1-2-0;gids=1-2-3", "mapping 0/size: must not be 0"),
+            ("uids=1-2-3#9-3-3;gids=1-2-3", "mapping 1/hostID: overlaps with that of mapping 0"),
+            ("uids=@1-2-3;gids=1-2-3", "@2 and its size are not in one mapping of the container"),
+        )
+    ),
+    (
+        {
+            "/mounts/1/options/1": "idmap=uids=0-1-1;gids=0-1-1",
+            "/mounts/1/uidMappings": MAPPING,
+            "/mounts/1/gidMappings": MAPPING,
+        },
+        "/mounts/1/options/1",
+        "the mount has mappings already",
+    ),
     # ---- seccomp
     (seccomp(defaultAction=DELETE), f"{SECCOMP}/defaultAction", "is required"),
     (
@@ -569,18 +688,9 @@ ROWS: list[tuple[dict[str, Any], str, str]] = [
         f"{RULE}/names/0",
         "SCMP_ACT_NOTIFY can't be for write, by which the container reports that it is ready",
     ),
-    # ---- what is not there yet
+    # ---- other platforms
     ({"/windows": {"layerFolders": ["a"]}}, "/windows", "is for another platform than Linux"),
     ({"/vm": {"kernel": {"path": "/k"}}}, "/vm", "is for another platform than Linux"),
-    ({"/linux/uidMappings": MAPPING}, "/linux/uidMappings", "user namespaces" + LATER),
-    ({"/linux/namespaces/0": {"type": "user"}}, "/linux/namespaces/0", "user namespaces" + LATER),
-    ({"/mounts/1/uidMappings": MAPPING}, "/mounts/1/uidMappings", "id-mapped mounts" + LATER),
-    ({"/mounts/1/options/1": "ridmap"}, "/mounts/1/options/1", "id-mapped mounts" + LATER),
-    (
-        {"/mounts/1/options/1": "idmap=uids=1-2-3"},
-        "/mounts/1/options/1",
-        "id-mapped mounts" + LATER,
-    ),
 ]
 # ---- resources (pointer below /linux/resources, its object, message)
 NOT_CPUS = "is no number or range"
@@ -791,6 +901,14 @@ def test_hint(changes: dict[str, Any], hint: str) -> None:
         {RDT: {"closID": "guaranteed group", "schemata": ["L3:0=7f0;1=1f", "", "MB:0=20;1=70"]}},
         {RDT: {"closID": "é" * 127, "l3CacheSchema": "L3:0=f", "memBwSchema": "MB:0=20"}},
         {"/linux/cgroupsPath": "machine.slice:libpod:abc..def"},
+        user(),
+        user([(0, 0, (1 << 32) - 1)], [(5, 1000, 5), (0, 2000, 5), (10, 1005, 5)]),
+        {"/linux/namespaces/0": {"type": "user", "path": "/proc/1/ns/user"}},
+        user() | {"/mounts/1/options/1": "ridmap"},
+        user() | {"/mounts/1/options/1": "idmap=uids=@0-3-1;gids=0-4-1"},
+        {"/mounts/1/uidMappings": MAPPING, "/mounts/1/gidMappings": MAPPING},
+        {"/mounts/1/options/1": "ridmap=uids=0-1-2#2-9-3;gids=0-4-1"},
+        user([(1, 1001, 1)], [(1, 1001, 1)]) | {"/process/user": {"uid": 1, "gid": 1}},
     ],
     ids=lambda changes: next(iter(changes)),
 )

@@ -77,9 +77,11 @@ def test_features(capsys: pytest.CaptureFixture[str]) -> None:
     assert err == "" and document == features()
     validate("features-schema.json", document)
     assert document["ociVersionMin"] == "1.0.0" and document["ociVersionMax"] == SPEC_VERSION
-    assert {"rro", "rbind", "tmpcopyup", "nosuid"} <= set(document["mountOptions"])
+    assert {"rro", "rbind", "tmpcopyup", "nosuid", "idmap", "ridmap"} <= set(
+        document["mountOptions"]
+    )
     assert document["linux"]["capabilities"] == sorted(CAPABILITIES)
-    assert document["linux"]["mountExtensions"]["idmap"]["enabled"] is False
+    assert document["linux"]["mountExtensions"]["idmap"]["enabled"] is True
     seccomp = document["linux"]["seccomp"]
     assert seccomp["enabled"] is True and len(seccomp["actions"]) == 9
     assert len(seccomp["operators"]) == 7 and "SCMP_ARCH_AARCH64" in seccomp["archs"]
@@ -114,6 +116,12 @@ def test_features_says_what_is_refused() -> None:
     assert examine(config(intelRdt={"closID": "a", "enableMonitoring": True}))[1] == []
     for kind in features()["linux"]["namespaces"]:
         needed = {"mount", "pid", kind}
-        found = examine(config(namespaces=[{"type": each} for each in sorted(needed)]))[1]
+        ids = [{"containerID": 0, "hostID": 1000, "size": 1}] if kind == "user" else []
+        found = examine(
+            config(
+                namespaces=[{"type": each} for each in sorted(needed)],
+                uidMappings=ids,
+                gidMappings=ids,
+            )
+        )[1]
         assert found == [], kind
-    assert examine(config(namespaces=[{"type": "mount"}, {"type": "user"}]))[1]
