@@ -8,7 +8,7 @@ from ocirt import log
 from ocirt.errors import OcirtError, StateError, UsageError
 from ocirt.json_text import loads
 from ocirt.plan.host_work import TAG_MASTER
-from ocirt.runtime.create import add_listen_fds, check_preserved
+from ocirt.runtime.environment import add_listen_fds, check_preserved
 from ocirt.runtime.exec import Options as ExecOptions
 from ocirt.runtime.exec import execute
 from ocirt.runtime.store import CONFIG, Store

@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import errno
-
-from ocirt.config.process_rules import cpu_list
 from ocirt.host.constants import (
-    MEMORY_POLICIES,
-    MEMORY_POLICY_FLAGS,
     MOUNT_ATTR_RDONLY,
-    PERSONALITY_DOMAINS,
 )
 from ocirt.plan import paths, process
 from ocirt.plan.devices import compile_devices
@@ -74,7 +68,7 @@ def compile_create(request: Request) -> Plan:
     if linux.get("netDevices"):
         plan.sync(NET_DEVICES, "/linux/netDevices")
     if request.keyring:
-        join_keyring(plan, request.id)
+        process.join_keyring(plan, request.id)
     process.open_procfs_for_labels(plan, document["process"], "/process")
     if namespaces.has("user") and linux.get("sysctl"):
         # Only as long as a whole procfs can be seen may a user namespace have another one.
@@ -89,12 +83,6 @@ def compile_create(request: Request) -> Plan:
         paths.compile_sysctl(plan, linux)
     _process(plan, request, linux)
     return plan
-
-
-def join_keyring(plan: Plan, id: str) -> None:
-    """A session keyring of its own: the caller's keys are not the container's."""
-    # ENOSYS: no keyrings in this kernel. EDQUOT is an error: sharing one would be a leak.
-    plan.add("KEYRING", f"_ses.{id}", at="", note="keyring", skip=(errno.ENOSYS,))
 
 
 def _file_system(
@@ -146,32 +134,10 @@ def compile_names(plan: Plan, document: dict[str, Any]) -> None:
         plan.add("DOMAINNAME", document["domainname"], at="/domainname", note="domain name")
 
 
-def compile_personality(plan: Plan, linux: dict[str, Any]) -> None:
-    """linux.personality: 32-bit programs see a 32-bit kernel."""
-    wanted = linux.get("personality")
-    if wanted:
-        domain = PERSONALITY_DOMAINS[wanted["domain"]]
-        at = "/linux/personality/domain"
-        plan.add("PERSONALITY", domain, at=at, note="personality")
-
-
-def compile_memory_policy(plan: Plan, linux: dict[str, Any]) -> None:
-    """linux.memoryPolicy: which NUMA nodes the program's memory comes from."""
-    wanted = linux.get("memoryPolicy")
-    if wanted:
-        policy = MEMORY_POLICIES[wanted["mode"]]
-        for flag in wanted.get("flags") or ():
-            policy |= MEMORY_POLICY_FLAGS[flag]
-        mask = sum(1 << node for node in cpu_list(wanted.get("nodes") or ""))
-        nodes = mask.to_bytes((mask.bit_length() + 63) // 64 * 8, "little")
-        at = "/linux/memoryPolicy"
-        plan.add("MEMORY_POLICY", policy, nodes, at=at, note="memory policy")
-
-
 def _process(plan: Plan, request: Request, linux: dict[str, Any]) -> None:
     wanted = request.document["process"]
-    compile_personality(plan, linux)
-    compile_memory_policy(plan, linux)
+    process.compile_personality(plan, linux)
+    process.compile_memory_policy(plan, linux)
     process.compile_settings(plan, wanted, "/process")
     start = plan.pin("start", "fifo", "start", "")
     report = plan.pin("report", "fifo", "report", "")

@@ -7,9 +7,9 @@ import posixpath
 import stat
 
 from ocirt.host import constants
-from ocirt.plan.mounts import inside
 from ocirt.plan.namespaces import Namespaces
 from ocirt.plan.ops import KIND_DIR, KIND_FILE, NO_SLOT, TARGET_NO_PROC, TARGET_ORDINARY
+from ocirt.plan.paths import inside
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from ocirt.host.constants import CLONE_NEWPID
 from ocirt.plan import process
-from ocirt.plan.container import compile_memory_policy, compile_personality, join_keyring
 from ocirt.plan.host_work import READY
 from ocirt.plan.ops import NO_SLOT
 from ocirt.plan.program import Plan
@@ -70,15 +69,15 @@ def compile_join_exec(
     plan = Plan()
     join(plan, namespaces, linux, wanted)
     if keyring:
-        join_keyring(plan, id)
+        process.join_keyring(plan, id)
     process.open_procfs_for_labels(plan, wanted, base)
     if wanted.get("terminal"):
         root = plan.slot("root")
         plan.add("OPEN_ROOT", root, at="", note="terminal")
         process.compile_terminal(plan, root, base, console=False)
         plan.add("CLOSE", root, at="")
-    compile_personality(plan, linux)
-    compile_memory_policy(plan, linux)
+    process.compile_personality(plan, linux)
+    process.compile_memory_policy(plan, linux)
     process.compile_settings(plan, wanted, base)
     plan.sync(READY, base)
     process.compile_labels(plan, wanted, base)

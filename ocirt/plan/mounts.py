@@ -20,6 +20,7 @@ from ocirt.plan.ops import (
     TARGET_NO_PROC,
     TARGET_ORDINARY,
 )
+from ocirt.plan.paths import inside
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -81,11 +82,6 @@ class MountContext:
         self.label: str = linux.get("mountLabel") or ""
         self.cgroup = cgroup
         self.readonly: list[tuple[int, str, str]] = []
-
-
-def inside(path: str) -> str:
-    """A container path as the machine wants it: clean, relative to the root, "." for it."""
-    return posixpath.normpath("/" + path).lstrip("/") or "."
 
 
 def compile_mounts(plan: Plan, mounts: list[dict[str, Any]], context: MountContext) -> None:

@@ -1,8 +1,9 @@
-"""linux.maskedPaths, linux.readonlyPaths and linux.sysctl."""
+"""Paths in the container; linux.maskedPaths, linux.readonlyPaths and linux.sysctl."""
 
 from __future__ import annotations
 
 import errno
+import posixpath
 
 from ocirt.host.constants import (
     MOUNT_ATTR_NODEV,
@@ -10,7 +11,6 @@ from ocirt.host.constants import (
     MOUNT_ATTR_NOSUID,
     MOUNT_ATTR_RDONLY,
 )
-from ocirt.plan.mounts import inside
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from ocirt.plan.program import Plan
 
 _SAFE = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC
+
+
+def inside(path: str) -> str:
+    """A container path as the machine wants it: clean, relative to the root, "." for it."""
+    return posixpath.normpath("/" + path).lstrip("/") or "."
 
 
 def open_procfs(plan: Plan, at: str) -> int:

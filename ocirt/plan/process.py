@@ -5,13 +5,21 @@ The same for a container's first process and for exec (config.md, "Process").
 
 from __future__ import annotations
 
+import errno
 import posixpath
 
-from ocirt.host.constants import CAPABILITIES, PR_SET_NO_NEW_PRIVS, PR_SET_SECUREBITS
+from ocirt.config.process_rules import cpu_list
+from ocirt.host.constants import (
+    CAPABILITIES,
+    MEMORY_POLICIES,
+    MEMORY_POLICY_FLAGS,
+    PERSONALITY_DOMAINS,
+    PR_SET_NO_NEW_PRIVS,
+    PR_SET_SECUREBITS,
+)
 from ocirt.plan.host_work import TAG_MASTER
-from ocirt.plan.mounts import inside
 from ocirt.plan.ops import KIND_DIR, KIND_FILE, NO_SLOT, TARGET_ORDINARY
-from ocirt.plan.paths import open_procfs
+from ocirt.plan.paths import inside, open_procfs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,6 +34,34 @@ DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # user on a root-squashing NFS and as root elsewhere, and the final set is chosen afterwards.
 SECBIT_NO_SETUID_FIXUP = 4
 _SYS_ADMIN = 1 << CAPABILITIES["CAP_SYS_ADMIN"]
+
+
+def join_keyring(plan: Plan, id: str) -> None:
+    """A session keyring of its own: the caller's keys are not the container's."""
+    # ENOSYS: no keyrings in this kernel. EDQUOT is an error: sharing one would be a leak.
+    plan.add("KEYRING", f"_ses.{id}", at="", note="keyring", skip=(errno.ENOSYS,))
+
+
+def compile_personality(plan: Plan, linux: dict[str, Any]) -> None:
+    """linux.personality: 32-bit programs see a 32-bit kernel."""
+    wanted = linux.get("personality")
+    if wanted:
+        domain = PERSONALITY_DOMAINS[wanted["domain"]]
+        at = "/linux/personality/domain"
+        plan.add("PERSONALITY", domain, at=at, note="personality")
+
+
+def compile_memory_policy(plan: Plan, linux: dict[str, Any]) -> None:
+    """linux.memoryPolicy: which NUMA nodes the program's memory comes from."""
+    wanted = linux.get("memoryPolicy")
+    if wanted:
+        policy = MEMORY_POLICIES[wanted["mode"]]
+        for flag in wanted.get("flags") or ():
+            policy |= MEMORY_POLICY_FLAGS[flag]
+        mask = sum(1 << node for node in cpu_list(wanted.get("nodes") or ""))
+        nodes = mask.to_bytes((mask.bit_length() + 63) // 64 * 8, "little")
+        at = "/linux/memoryPolicy"
+        plan.add("MEMORY_POLICY", policy, nodes, at=at, note="memory policy")
 
 
 def compile_terminal(plan: Plan, root: int, base: str, console: bool) -> None:

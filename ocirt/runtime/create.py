@@ -17,7 +17,7 @@ from ocirt.cgroup.device_rules import normalise
 from ocirt.cgroup.layout import Layout, detect
 from ocirt.cgroup.manager import Manager, plan
 from ocirt.config.load import Config, load
-from ocirt.errors import OcirtError, StateError
+from ocirt.errors import OcirtError
 from ocirt.host.pins import open_pin
 from ocirt.plan.container import Request, compile_create
 from ocirt.plan.host_work import (
@@ -35,6 +35,7 @@ from ocirt.plan.process import environment_of
 from ocirt.plan.root import root_path
 from ocirt.plan.verify import verify
 from ocirt.runtime import capabilities, schedule
+from ocirt.runtime.environment import add_home, add_listen_fds, check_preserved
 from ocirt.runtime.session import Session
 from ocirt.runtime.start import make_fifos
 from ocirt.runtime.status import process as process_status
@@ -480,44 +481,6 @@ def _check_console(document: dict[str, Any], options: Options) -> None:
         )
     if options.console_socket and not terminal:
         raise OcirtError("--console-socket is given, but no terminal is asked for", at="/process")
-
-
-def add_listen_fds(process: dict[str, Any], options: Any) -> None:
-    """Socket activation: LISTEN_FDS descriptors come before those of --preserve-fds
-    (sd_listen_fds(3), CONTRACT.md row 39)."""
-    text = os.environ.get("LISTEN_FDS", "")
-    if (
-        text.isdigit()
-        and int(text) > 0
-        and os.environ.get("LISTEN_PID") in (None, str(os.getpid()))
-    ):
-        options.preserve_fds += int(text)
-        process["env"] = [*(process.get("env") or []), f"LISTEN_FDS={text}", "LISTEN_PID=1"]
-
-
-def check_preserved(count: int) -> None:
-    """Every descriptor of --preserve-fds must have been handed to us by the caller: one that
-    is closed there could be one of our own by the time it is handed on."""
-    for fd in range(3, 3 + count):
-        try:
-            inherited = os.get_inheritable(fd)
-        except OSError:
-            inherited = False
-        if not inherited:
-            raise StateError(f"--preserve-fds {count}: descriptor {fd} is not open")
-
-
-def add_home(environment: list[str], process: dict[str, Any], root: str) -> None:
-    """HOME, where the config gives none: of the user's entry in the container's passwd."""
-    if any(entry.startswith("HOME=") for entry in environment):
-        return
-    from ocirt.host.users import home_of
-
-    fd = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        environment.append("HOME=" + home_of((process.get("user") or {}).get("uid") or 0, fd))
-    finally:
-        os.close(fd)
 
 
 def now() -> str:

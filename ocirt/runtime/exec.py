@@ -13,6 +13,7 @@ from ocirt.plan.namespaces import Namespaces
 from ocirt.plan.process import environment_of
 from ocirt.plan.verify import verify
 from ocirt.runtime import capabilities, schedule
+from ocirt.runtime.environment import add_home
 from ocirt.runtime.kill import open_process
 from ocirt.runtime.session import Session
 from ocirt.runtime.status import status
@@ -183,8 +184,6 @@ def _join_rdt(pid: int, state: State) -> None:
 
 
 def _ready(session: Session, state: State, process: dict[str, Any], options: Options) -> None:
-    from ocirt.runtime.create import add_home
-
     schedule.apply(session.pid, process, options.base, in_exec=True)
     add_home(environment_of(session.plan), process, f"/proc/{state.pid}/root")
     if process.get("terminal"):
