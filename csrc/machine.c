@@ -42,7 +42,9 @@ static long report_plainly(int to, const struct header *head, const struct iovec
     __builtin_memcpy(message, head, sizeof *head);
     if (text->size)
         __builtin_memcpy(message + sizeof *head, text->base, text->size);
-    return sys(write, to, message, sizeof *head + text->size);
+    size_t size = sizeof *head + text->size;
+    long sent = sys(write, to, message, size);
+    return sent == (long)size || sent < 0 ? sent : -EIO; /* a filter can say that it was written */
 }
 
 /* fd: goes along with the report, -1 for none. */

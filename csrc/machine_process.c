@@ -418,5 +418,6 @@ long op_EXEC(struct machine *m, const u64 *v)
     default_signals();
     if (m->report == ISA_NO_SLOT && report(m, ISA_REPORT_EXEC, 0, 0, -1) < 0)
         return -ENOTCONN; /* the host would take the end of the connection for an accident */
-    return sys(execve, m->program, m->text + v[0] + 8, m->text + v[1] + 8);
+    error = sys(execve, m->program, m->text + v[0] + 8, m->text + v[1] + 8);
+    return error < 0 ? error : -EIO; /* by a filter */
 }

@@ -87,7 +87,7 @@ def write(folder: str, verb: str) -> None:
         with open(new, "xb", opener=lambda name, flags: os.open(name, flags, 0o644)) as file:
             file.write(data)
         os.replace(new, path)
-    except OSError:  # a full disk, for one: the import system goes on without
+    except Exception:  # a full disk, or another release has been installed: it is not needed
         try:
             os.unlink(new)
         except OSError:

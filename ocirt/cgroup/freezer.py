@@ -44,7 +44,7 @@ class Freezer:
         self._write(self.frozen)
         end = time.monotonic() + _PATIENCE
         tries = 0
-        while not self._stopped():
+        while not self.has_stopped():
             tries += 1
             if time.monotonic() > end:
                 self.thaw()
@@ -59,7 +59,8 @@ class Freezer:
         """Lets them go on. Raises KernelError."""
         self._write(self.thawed)
 
-    def _stopped(self) -> bool:
+    def has_stopped(self) -> bool:
+        """Has every process, whichever cgroup was frozen, this one or one above?"""
         if self.v2:
             return "frozen 1" in _read(f"{self.folder}/cgroup.events").splitlines()
         return _read(self.file) == self.frozen

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from ocirt.plan.program import Pin
 
 O_PATH = 0o10000000
-KINDS = ("rootfs", "tree", "null", "device")
+TREES = ("rootfs", "tree")
+KINDS = (*TREES, "null", "device")
 
 
 def compile_sources(pins: list[Pin]) -> Plan:
@@ -38,7 +39,8 @@ def compile_sources(pins: list[Pin]) -> Plan:
         path = pin.path.lstrip("/") or "."
         plan.add("OPEN", root, path, O_PATH, 0, found, at=pin.at, note=note)
         # EINVAL: a link to another mount namespace, or something is mounted below that may not
-        # be left out here (a bind that is not recursive). Then the host's own copy has to do.
+        # be left out here (a bind that is not recursive). Then the host's own copy has to do, if it
+        # has no flags to be kept.
         plan.add(
             "CLONE_TREE",
             found,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 
+from ocirt.cgroup.freezer import find
 from ocirt.cgroup.manager import from_state
 from ocirt.errors import KernelError, OcirtError, StateError
 from ocirt.plan.exec import compile_join_exec
@@ -72,8 +73,7 @@ def execute(
     if now == "stopped":
         raise _stopped()
     if now == "paused" and not options.ignore_paused:
-        hint = "--ignore-paused waits until it goes on"
-        raise StateError("cannot exec in a paused container: container paused", hint=hint)
+        raise _paused()
     if process.get("terminal") and not options.console_socket and not options.keep_console:
         text = "cannot allocate tty if runtime will detach without setting console socket"
         raise OcirtError(text, hint="--console-socket PATH, or leave --detach out")
@@ -142,12 +142,19 @@ def _hand_over(
     hand_over(linux["seccomp"], listener, session.pid, spec_state(state, status))
 
 
+def _paused() -> StateError:
+    hint = "--ignore-paused waits until it goes on"
+    return StateError("cannot exec in a paused container: container paused", hint=hint)
+
+
 def _stopped() -> StateError:
     return StateError("cannot exec in a stopped container: container not running")
 
 
 def _start(plan: Plan, manager: Manager, state: State, options: Options) -> Session:
     """In the container's cgroup."""
+    if not options.ignore_paused:
+        _refuse_frozen(manager)
     first_fd = 3 + options.preserve_fds
     cgroup = manager.open()
     try:
@@ -167,6 +174,17 @@ def _start(plan: Plan, manager: Manager, state: State, options: Options) -> Sess
         session.kill()
         raise
     return session
+
+
+def _refuse_frozen(manager: Manager) -> None:
+    """Also one below the container's, which may be its own to freeze: we would wait for the new
+    process, which is born there, and nothing but SIGKILL would end that."""
+    freezer = find(manager.state())
+    try:
+        if freezer and freezer.has_stopped():
+            raise _paused()
+    except OSError:
+        pass  # no such cgroup: what comes says so
 
 
 def _join_rdt(pid: int, state: State) -> None:

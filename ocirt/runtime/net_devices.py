@@ -138,7 +138,10 @@ class NetDevices:
             self._inside.move(move.index, self._host_namespace, name, 0)
         index = self._host.link(name).index
         for address in move.addresses:
-            _add(self._host, address, index, True)
+            try:
+                _add(self._host, address, index, True)
+            except OSError as error:  # the others, and that it is up, must not depend on it
+                log.warning(f"network device {name}: put back: {error.strerror}")
         if move.link.up:
             self._host.set_up(index)
 

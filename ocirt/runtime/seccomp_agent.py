@@ -76,7 +76,7 @@ def hand_over(profile: dict[str, Any], listener: int, pid: int, state: dict[str,
 
 
 def wait_for_report(control: int) -> None:
-    """Returns when the process has said something. Raises KernelError if the agent makes it wait
+    """Returns when the process has said something on this descriptor, or closed it. Raises KernelError if the agent makes it wait
     for too long."""
     said = select.poll()
     said.register(control, select.POLLIN)

@@ -15,6 +15,7 @@ import os
 from ocirt.errors import KernelError, OcirtError, StateError
 from ocirt.runtime.session import decode_report
 from ocirt.runtime.status import status
+from ocirt.runtime.verbs import waits_for_agent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def start(container: Container, state: State) -> Proxy | None:
         from ocirt.runtime.notify import open_proxy
 
         proxy = open_proxy(container)
-    _wake(container, document)
+    _wake(container, state, document)
     if hooks.get("poststart"):
         _poststart(container, state, hooks["poststart"])
     return proxy
@@ -95,7 +96,7 @@ def _config(container: Container) -> dict[str, Any]:
     return document
 
 
-def _wake(container: Container, document: dict[str, Any]) -> None:
+def _wake(container: Container, state: State, document: dict[str, Any]) -> None:
     nowait = os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         report = os.open(REPORT, os.O_RDONLY | nowait, dir_fd=container.fd)
@@ -109,12 +110,25 @@ def _wake(container: Container, document: dict[str, Any]) -> None:
     except OSError as error:
         raise KernelError(f"start: {error.strerror}", errno=error.errno or 0) from None
     _unlink(container, START)
+    if waits_for_agent(document):
+        _wait_for_agent(container, state, report)
     data = os.read(report, 4096)
     os.close(report)
     os.close(wake)
     _unlink(container, REPORT)
     if data:
         raise exec_failure(data, document)
+
+
+def _wait_for_agent(container: Container, state: State, report: int) -> None:
+    from ocirt.runtime.kill import kill
+    from ocirt.runtime.seccomp_agent import wait_for_report
+
+    try:
+        wait_for_report(report)
+    except KernelError:
+        kill(container, state, 9, everyone=True)
+        raise
 
 
 def _unlink(container: Container, name: str) -> None:

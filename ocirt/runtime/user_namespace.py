@@ -9,7 +9,7 @@ from ocirt.host import id_maps, kernel
 from ocirt.host.constants import CLONE_NEWUSER
 from ocirt.plan.host_work import ID_MAPS, SOURCES, TAG_SOURCE
 from ocirt.plan.mount_options import RDONLY, parse
-from ocirt.plan.sources import compile_sources
+from ocirt.plan.sources import TREES, compile_sources
 from ocirt.plan.user_namespace import set_up_ids
 from ocirt.plan.verify import verify
 from ocirt.runtime.session import Session
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ocirt.plan.program import Pin
 
 _TEXT_MAX = 4096
+_LOCKED = os.ST_RDONLY | os.ST_NOSUID | os.ST_NODEV | os.ST_NOEXEC
 
 
 class UserNamespace:
@@ -37,13 +38,16 @@ class UserNamespace:
     def at_sync(self, session: Session, fds: dict[int, int]) -> dict[str, Callable[[], None]]:
         """For ``Session.run``; ``fds``: of the plan's slots, which this may change."""
         return {
-            ID_MAPS: lambda: self._map_ids(session.pid),
+            ID_MAPS: lambda: self._map_ids(session, fds),
             SOURCES: lambda: copy_mounts_inside(session, session.plan.pins, fds),
         }
 
-    def _map_ids(self, pid: int) -> None:
+    def _map_ids(self, session: Session, fds: dict[int, int]) -> None:
         """Writes the maps of a new user namespace; of one that was joined, sees whether it is the
         one that the config means."""
+        if not any(n["type"] == "mount" and not n.get("path") for n in self.linux["namespaces"]):
+            _refuse_unlocked(session.plan.pins, fds)  # SOURCES does not come
+        pid = session.pid
         joined = any(n["type"] == "user" and n.get("path") for n in self.linux["namespaces"])
         for key in id_maps.FILES:
             wanted, at = id_maps.rows(self.linux.get(key) or []), f"/linux/{key}"
@@ -119,6 +123,7 @@ def copy_mounts_inside(session: Session, pins: list[Pin], fds: dict[int, int]) -
             if copy is not None:
                 _same(pin, fds[pin.slot], copy)
                 found[pin] = copy
+        _refuse_unlocked([pin for pin in pins if pin not in found], fds)
         for pin, copy in found.items():
             os.dup2(copy, fds[pin.slot], inheritable=False)
     finally:
@@ -130,6 +135,16 @@ def copy_mounts_inside(session: Session, pins: list[Pin], fds: dict[int, int]) -
 
         id_map(mapped, fds)
     session.give({pin.slot: fds[pin.slot] for pin in found})
+
+
+def _refuse_unlocked(pins: list[Pin], fds: dict[int, int]) -> None:
+    """Where there is only the copy that was made on the host, the container's root could clear its
+    flags: so it must have none."""
+    for pin in pins:
+        if pin.kind in TREES and os.fstatvfs(fds[pin.slot]).f_flag & _LOCKED:
+            text = f"{pin.path} is mounted ro, nosuid, nodev or noexec, which can't be kept"
+            hint = "rbind, or a source without mounts below and not of another mount namespace"
+            raise KernelError(text, at=pin.at, hint=hint)
 
 
 def _same(pin: Pin, host: int, copy: int) -> None:

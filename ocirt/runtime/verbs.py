@@ -62,7 +62,8 @@ def compile_verbs(state: State, manager: Manager, document: dict[str, Any]) -> b
     if freezer:
         frozen = _holds(freezer.file, freezer.frozen)
         programs.append(("state", [alive, frozen, _printed(state, "paused")]))
-    if not hooks.get("startContainer") and not hooks.get("poststart"):
+    waits = hooks.get("startContainer") or hooks.get("poststart") or waits_for_agent(document)
+    if not waits:
         programs.append(("start", [lock, alive, *thawed, created, ("WAKE", b"")]))
     folders_alone = manager.only_folders and not state.intel_rdt.get("made")
     if folders_alone and not hooks.get("poststop"):
@@ -73,6 +74,16 @@ def compile_verbs(state: State, manager: Manager, document: dict[str, Any]) -> b
     )
     size = len(data) + 8
     return b"" if size > SIZE_MAX else _number(MAGIC) + _number(size) + data
+
+
+def waits_for_agent(document: dict[str, Any]) -> bool:
+    """Does an agent decide on calls that start its program? Then it may wait for ever."""
+    profile = (document.get("linux") or {}).get("seccomp")
+    if not profile:
+        return False
+    from ocirt.seccomp.filter import has_agent
+
+    return has_agent(profile)
 
 
 def _holds(path: str, line: str) -> tuple[str, bytes]:

@@ -38,9 +38,10 @@ class Filter:
         self.flags = flags
         self.text = text
 
-    def listens(self) -> bool:
-        """Are there calls that an agent decides on?"""
-        return bool(self.flags & FLAG_NEW_LISTENER)
+
+def has_agent(profile: dict[str, Any]) -> bool:
+    """Are there calls that an agent decides on?"""
+    return any(rule["action"] == "SCMP_ACT_NOTIFY" for rule in profile.get("syscalls") or [])
 
 
 def make_filter(profile: dict[str, Any], folder: str = "") -> Filter:
@@ -56,7 +57,7 @@ def make_filter(profile: dict[str, Any], folder: str = "") -> Filter:
 
 def _program(profile: dict[str, Any], folder: str) -> bytes:
     host = os.uname()
-    content = [__version__, host.machine, host.release, [profile.get(m) for m in _MEMBERS]]
+    content = [_compiler(), host.machine, host.release, [profile.get(m) for m in _MEMBERS]]
     key = cache.key_of(content)
     program = cache.read(folder, key) if folder else None
     if program is None:
@@ -68,6 +69,18 @@ def _program(profile: dict[str, Any], folder: str) -> bytes:
         if folder:
             cache.write(folder, key, library.path(), program)
     return program
+
+
+def _compiler() -> list[object]:
+    """What tells it from a mended one."""
+    found: list[object] = [__version__]
+    for name in ("bpf", "compile", "enosys", "exact"):
+        try:
+            status = os.stat(f"{os.path.dirname(__file__)}/{name}.py")
+            found += [status.st_size, status.st_mtime_ns]
+        except OSError:
+            found.append(name)  # a package without sources
+    return found
 
 
 def _flags(profile: dict[str, Any]) -> int:
@@ -83,6 +96,6 @@ def _flags(profile: dict[str, Any]) -> int:
             raise OcirtError(text, at=f"/linux/seccomp/flags/{index}")
         flags |= FLAGS[name]
     flags &= ~FLAG_TSYNC  # the machine has one thread
-    if any(rule["action"] == "SCMP_ACT_NOTIFY" for rule in profile.get("syscalls") or []):
+    if has_agent(profile):
         return flags | FLAG_NEW_LISTENER
     return flags & ~FLAG_WAIT_KILLABLE_RECV  # says how calls wait for an agent

@@ -54,6 +54,18 @@ def test_the_containers_own(ocirt: Any, container: str, folders: list[Path]) -> 
     assert all(path.endswith(f"/{container}") for path in found)
 
 
+def test_a_frozen_one_below(ocirt: Any, container: str, folders: list[Path]) -> None:
+    """A process that is born there would not run, and exec wait for it."""
+    make_below(folders)
+    for folder in folders:
+        for name, text in (("cgroup.freeze", "1"), ("freezer.state", "FROZEN")):
+            if (folder / "a" / name).exists():
+                (folder / "a" / name).write_text(text)
+    done = ocirt("exec", "--cgroup", "a", container, "true")
+    assert done.returncode == 255
+    assert "cannot exec in a paused container" in done.stderr
+
+
 def test_one_below(ocirt: Any, container: str, folders: list[Path]) -> None:
     make_below(folders)
     found = [path for path in joined(ocirt, container, "--cgroup", "a") if container in path]

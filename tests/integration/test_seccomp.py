@@ -421,6 +421,30 @@ def test_an_agent_that_says_nothing(ocirt: Any, box: Any, agent: Any, leftovers:
     assert leftovers(box) == [] and ocirt.ids() == []
 
 
+def test_an_agent_that_does_not_let_it_start(ocirt: Any, box: Any, agent: Any) -> None:
+    agent(answers=False)
+    box.document["linux"]["seccomp"] = notifying(box, "execve")
+    ocirt("create", "--bundle", box.shell("true").write(), box.id, check=True)
+    code = (
+        "import sys; import ocirt.runtime.seccomp_agent as a; a.ANSWER_MAX = 0.5;"
+        "from ocirt.cli import main; sys.exit(main(sys.argv))"
+    )
+    command = [sys.executable, "-c", code, "--root", str(ocirt.root), "start", box.id]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "/linux/seccomp/listenerPath: the agent has not let the process go on" in done.stderr
+    assert ocirt.state(box.id)["status"] == "stopped"
+
+
+@pytest.mark.parametrize("name", ["write", "execve"])
+def test_a_call_that_only_seems_to_be_done(name: str, ocirt: Any, box: Any, leftovers: Any) -> None:
+    """A filter can answer "no error" for it."""
+    rule = {"names": [name], "action": "SCMP_ACT_ERRNO", "errnoRet": 0}
+    done = run(ocirt, box, "true", {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]})
+    assert done.returncode == 1 and "ocirt: config.json#" in done.stderr
+    assert leftovers(box) == [] and ocirt.ids() == []
+
+
 def test_an_agent_that_does_not_accept(tmp_path: Path) -> None:
     """Its queue is full: connect(2) would wait for ever."""
     from ocirt.host import kernel

@@ -207,6 +207,29 @@ def test_a_bind_that_is_not_recursive(ocirt: Any, inside: Any, tmp_path: Path) -
         subprocess.run(["umount", inner], check=True)
 
 
+def test_a_bind_that_is_not_recursive_of_what_is_restricted(
+    ocirt: Any, inside: Any, tmp_path: Path, leftovers: Any
+) -> None:
+    """The kernel makes no copy of it whose flags it locks."""
+    outer = tmp_path / "outer"
+    (outer / "inner").mkdir(parents=True)
+    subprocess.run(["mount", "--bind", outer, outer], check=True)
+    try:
+        subprocess.run(["mount", "-t", "tmpfs", "x", outer / "inner"], check=True)
+        subprocess.run(["mount", "-o", "remount,bind,ro", outer], check=True)
+        mount = {"destination": "/data", "type": "bind", "source": str(outer)}
+        inside.document["mounts"].append(mount | {"options": ["bind"]})
+        done = inside.shell("true").run(ocirt)
+        assert done.returncode == 1
+        assert "mounted ro, nosuid, nodev or noexec, which can't be kept" in done.stderr
+        assert f"/mounts/{len(inside.document['mounts']) - 1}" in done.stderr
+        inside.document["mounts"][-1]["options"] = ["rbind"]
+        assert inside.shell("touch /data/x").run(ocirt).returncode == 1
+    finally:
+        subprocess.run(["umount", "--recursive", outer], check=True)
+    assert leftovers(inside) == []
+
+
 @pytest.mark.parametrize(
     ("missing", "mount", "message"),
     [

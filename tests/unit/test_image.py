@@ -94,6 +94,13 @@ def test_a_source_that_has_changed(change: str, package: Path) -> None:
     assert python(LOAD, package, image(package, "update")) == "False\n"
 
 
+def test_another_release_has_been_installed_meanwhile(package: Path) -> None:
+    """What was to be imported again is gone, or not whole yet."""
+    (package / "ocirt/config/load.py").write_text("def")
+    python(WRITE, package, "update")
+    assert not image(package, "update").exists()
+
+
 def test_a_place_that_can_not_be_written(package: Path) -> None:
     """The import system goes on without."""
     shutil.rmtree(package / "ocirt/__pycache__")
