@@ -196,15 +196,18 @@ def test_what_the_host_has_restricted_stays_so(ocirt: Any, inside: Any, tmp_path
 def test_a_bind_that_is_not_recursive(ocirt: Any, inside: Any, tmp_path: Path) -> None:
     """It shows what is below a mount, which only the host may."""
     inner = tmp_path / "outer" / "inner"
-    inner.mkdir(parents=True)
-    (inner / "below").touch()
-    subprocess.run(["mount", "-t", "tmpfs", "x", inner], check=True)
+    inner.parent.mkdir()
+    # Without the flags that a /tmp may have.
+    subprocess.run(["mount", "-t", "tmpfs", "x", inner.parent], check=True)
     try:
+        inner.mkdir()
+        (inner / "below").touch()
+        subprocess.run(["mount", "-t", "tmpfs", "x", inner], check=True)
         mount = {"destination": "/data", "type": "bind", "source": str(inner.parent)}
         inside.document["mounts"].append(mount | {"options": ["bind"]})
         assert inside.shell("ls /data/inner").run(ocirt).stdout == "below\n"
     finally:
-        subprocess.run(["umount", inner], check=True)
+        subprocess.run(["umount", "--recursive", inner.parent], check=True)
 
 
 def test_a_bind_that_is_not_recursive_of_what_is_restricted(
