@@ -11,17 +11,10 @@ from ocirt.host.constants import CLONE_NEWUSER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     # (first id inside, first id outside, how many)
     Row = tuple[int, int, int]
 
 FILES = {"uidMappings": "uid_map", "gidMappings": "gid_map"}
-
-
-def rows(mappings: list[dict[str, Any]]) -> list[Row]:
-    """Of a list of LinuxIDMapping."""
-    return [(m["containerID"], m["hostID"], m["size"]) for m in mappings]
 
 
 def write(pid: int, key: str, mappings: list[Row], at: str) -> None:

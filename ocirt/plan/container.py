@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from ocirt.host.constants import (
-    MOUNT_ATTR_RDONLY,
-)
+from ocirt.host.constants import MOUNT_ATTR_RDONLY
 from ocirt.plan import paths, process
 from ocirt.plan.devices import compile_devices
 from ocirt.plan.host_work import HOOKS, NET_DEVICES, READY, SOURCES, TAG_HOST_ROOT

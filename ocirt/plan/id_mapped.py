@@ -31,9 +31,10 @@ def id_map_of(
         return IdMap([], [], recursive, place, plan.slot("user namespace"))
     else:
         mappings = linux
-    uids, gids = (_rows(mappings[key]) for key in ("uidMappings", "gidMappings"))
+    uids, gids = (rows(mappings[key]) for key in ("uidMappings", "gidMappings"))
     return IdMap(uids, gids, recursive, place)
 
 
-def _rows(mappings: list[dict[str, Any]]) -> list[tuple[int, int, int]]:
+def rows(mappings: list[dict[str, Any]]) -> list[tuple[int, int, int]]:
+    """(first id inside, first id outside, how many) of a list of LinuxIDMapping."""
     return [(m["containerID"], m["hostID"], m["size"]) for m in mappings]

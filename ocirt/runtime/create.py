@@ -36,18 +36,17 @@ from ocirt.plan.root import root_path
 from ocirt.plan.verify import verify
 from ocirt.runtime import capabilities, schedule
 from ocirt.runtime.environment import add_home, add_listen_fds, check_preserved
+from ocirt.runtime.filters import filter_of, give_listener
 from ocirt.runtime.session import Session
 from ocirt.runtime.start import make_fifos
 from ocirt.runtime.status import process as process_status
-from ocirt.runtime.store import CONFIG, FILTERS, Container, State, Store
+from ocirt.runtime.store import CONFIG, Container, State, Store
 from ocirt.runtime.verbs import FILE as VERBS
 from ocirt.runtime.verbs import compile_verbs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
-
-    from ocirt.seccomp.filter import Filter
 
 
 class Options:
@@ -163,6 +162,8 @@ class _Create:
             self.rdt = intel_rdt.plan(linux["intelRdt"], id)
         self.net_devices: Any = None  # a NetDevices of ocirt.runtime.net_devices
         first_fd = 3 + options.preserve_fds
+        if linux.get("seccomp"):
+            store.make_root()  # compiled filters are kept there
         self.plan = compile_create(
             Request(
                 self.document,
@@ -172,7 +173,7 @@ class _Create:
                 first_fd,
                 options.keyring,
                 options.pivot,
-                self._make_filter(linux, store),
+                filter_of(linux, store.root),
             )
         )
         verify(self.plan)
@@ -182,14 +183,6 @@ class _Create:
         self.hooked = False
         self.state = self._new_state(id)
         self.container = store.create(id)
-
-    def _make_filter(self, linux: dict[str, Any], store: Store) -> Filter | None:
-        if not linux.get("seccomp"):
-            return None
-        from ocirt.seccomp.filter import make_filter
-
-        store.make_root()
-        return make_filter(linux["seccomp"], os.path.join(store.root, FILTERS))
 
     def _cgroup_mounts(self) -> list[Any]:
         from ocirt.cgroup.mounts import cgroup_mounts
@@ -228,7 +221,7 @@ class _Create:
                 make_folder(self.container)
             self._open_pins()
             session = self._start()
-            session.hand_over = self._hand_over
+            session.hand_over = self._give_listener
             session.run(
                 self.fds,
                 {
@@ -396,13 +389,10 @@ class _Create:
 
             write_pid_file(self.options.pid_file, session.pid)
 
-    def _hand_over(self, listener: int) -> None:
-        from ocirt.runtime.seccomp_agent import hand_over
-        from ocirt.runtime.spec_state import spec_state
-
+    def _give_listener(self, listener: int) -> None:
         assert self.session
-        state = spec_state(self.state, "creating")
-        hand_over(self.document["linux"]["seccomp"], listener, self.session.pid, state)
+        linux = self.document["linux"]
+        give_listener(listener, linux, self.session.pid, self.state, "creating")
 
     def _console(self, session: Session) -> None:
         from ocirt.runtime.console import copy_size, send_fd, set_size

@@ -15,10 +15,10 @@ from ocirt.plan.process import environment_of
 from ocirt.plan.verify import verify
 from ocirt.runtime import capabilities, schedule
 from ocirt.runtime.environment import add_home
+from ocirt.runtime.filters import filter_of, give_listener
 from ocirt.runtime.kill import open_process
 from ocirt.runtime.session import Session
 from ocirt.runtime.status import status
-from ocirt.runtime.store import FILTERS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from ocirt.cgroup.manager import Manager
     from ocirt.plan.program import Plan
     from ocirt.runtime.store import Container, State
-    from ocirt.seccomp.filter import Filter
 
 
 class Options:
@@ -89,7 +88,7 @@ def execute(
         first_fd=3 + options.preserve_fds,
         keyring=state.keyring,
         base=options.base,
-        filter=_make_filter(container, linux),
+        filter=filter_of(linux, os.path.dirname(container.folder)),
     )
     verify(plan)
     manager = from_state(state.cgroup)
@@ -108,7 +107,7 @@ def execute(
             if state.intel_rdt:
                 _join_rdt(session.pid, state)
             fds = {pin.slot: pins[pin.kind] for pin in plan.pins}
-            session.hand_over = lambda fd: _hand_over(fd, session, linux, state, now)
+            session.hand_over = lambda fd: give_listener(fd, linux, session.pid, state, now)
             session.run(fds, {READY: lambda: _ready(session, state, process, options)})
             _hand_out(session, options)
         except KernelError as error:
@@ -123,23 +122,6 @@ def execute(
         for fd in pins.values():
             os.close(fd)
     return session
-
-
-def _make_filter(container: Container, linux: dict[str, Any]) -> Filter | None:
-    if not linux.get("seccomp"):
-        return None
-    from ocirt.seccomp.filter import make_filter
-
-    return make_filter(linux["seccomp"], os.path.join(os.path.dirname(container.folder), FILTERS))
-
-
-def _hand_over(
-    listener: int, session: Session, linux: dict[str, Any], state: State, status: str
-) -> None:
-    from ocirt.runtime.seccomp_agent import hand_over
-    from ocirt.runtime.spec_state import spec_state
-
-    hand_over(linux["seccomp"], listener, session.pid, spec_state(state, status))
 
 
 def _paused() -> StateError:

@@ -13,9 +13,9 @@ import errno
 import os
 
 from ocirt.errors import KernelError, OcirtError, StateError
+from ocirt.runtime.filters import waits_for_agent
 from ocirt.runtime.session import decode_report
 from ocirt.runtime.status import status
-from ocirt.runtime.verbs import waits_for_agent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

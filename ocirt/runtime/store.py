@@ -271,8 +271,11 @@ class Store:
         return Container(id, folder, fd)
 
     def make_root(self) -> None:
-        """Makes the folder of all, if it is not there. Raises StateError. For an ordinary user it is sticky: what cleans $XDG_RUNTIME_DIR leaves it alone (XDG
-        Base Directory Specification)."""
+        """Makes the folder of all, if it is not there. Raises StateError.
+
+        For an ordinary user it is sticky: what cleans $XDG_RUNTIME_DIR leaves it alone (XDG Base
+        Directory Specification).
+        """
         try:
             os.makedirs(os.path.dirname(self.root), exist_ok=True)
             try:

@@ -8,6 +8,7 @@ from ocirt.errors import KernelError
 from ocirt.host import id_maps, kernel
 from ocirt.host.constants import CLONE_NEWUSER
 from ocirt.plan.host_work import ID_MAPS, SOURCES, TAG_SOURCE
+from ocirt.plan.id_mapped import rows
 from ocirt.plan.mount_options import RDONLY, parse
 from ocirt.plan.sources import TREES, compile_sources
 from ocirt.plan.user_namespace import set_up_ids
@@ -50,7 +51,7 @@ class UserNamespace:
         pid = session.pid
         joined = any(n["type"] == "user" and n.get("path") for n in self.linux["namespaces"])
         for key in id_maps.FILES:
-            wanted, at = id_maps.rows(self.linux.get(key) or []), f"/linux/{key}"
+            wanted, at = rows(self.linux.get(key) or []), f"/linux/{key}"
             if not joined:
                 id_maps.write(pid, key, wanted, at)
             elif wanted and sorted(id_maps.read(pid, key)) != sorted(wanted):

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from ocirt.cgroup.freezer import find
 from ocirt.json_text import dumps
+from ocirt.runtime.filters import waits_for_agent
 from ocirt.runtime.spec_state import full_state
 
 TYPE_CHECKING = False
@@ -74,16 +75,6 @@ def compile_verbs(state: State, manager: Manager, document: dict[str, Any]) -> b
     )
     size = len(data) + 8
     return b"" if size > SIZE_MAX else _number(MAGIC) + _number(size) + data
-
-
-def waits_for_agent(document: dict[str, Any]) -> bool:
-    """Does an agent decide on calls that start its program? Then it may wait for ever."""
-    profile = (document.get("linux") or {}).get("seccomp")
-    if not profile:
-        return False
-    from ocirt.seccomp.filter import has_agent
-
-    return has_agent(profile)
 
 
 def _holds(path: str, line: str) -> tuple[str, bytes]:

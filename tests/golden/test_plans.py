@@ -187,18 +187,23 @@ def sources() -> Plan:
     return compile_sources(user_namespace_joined().pins)
 
 
-def exec_in_user_namespace() -> Plan:
-    document = in_user_namespace()
-    document["process"]["user"] = {"uid": 1000, "gid": 1000}
+def exec_in(document: dict[str, Any], first_fd: int = 3, filter: Filter | None = None) -> Plan:
     return compile_join_exec(
         document["process"],
         document["linux"],
         Namespaces(document["linux"]),
         id="id",
-        first_fd=3,
+        first_fd=first_fd,
         keyring=True,
         base="/process",
+        filter=filter,
     )
+
+
+def exec_in_user_namespace() -> Plan:
+    document = in_user_namespace()
+    document["process"]["user"] = {"uid": 1000, "gid": 1000}
+    return exec_in(document)
 
 
 def filter_without_no_new_privs() -> Plan:
@@ -212,30 +217,14 @@ def filter_without_no_new_privs() -> Plan:
 def exec_with_filter() -> Plan:
     document = config()
     document["process"]["terminal"] = False
-    return compile_join_exec(
-        document["process"],
-        document["linux"],
-        Namespaces(document["linux"]),
-        id="id",
-        first_fd=5,
-        keyring=True,
-        base="/process",
-        filter=Filter(bytes(8), 0, "seccomp filter, default SCMP_ACT_ALLOW"),
-    )
+    filter = Filter(bytes(8), 0, "seccomp filter, default SCMP_ACT_ALLOW")
+    return exec_in(document, first_fd=5, filter=filter)
 
 
 def exec_with_terminal() -> Plan:
     document = config()
     document["linux"]["memoryPolicy"] = {"mode": "MPOL_LOCAL"}
-    return compile_join_exec(
-        document["process"],
-        document["linux"],
-        Namespaces(document["linux"]),
-        id="id",
-        first_fd=3,
-        keyring=True,
-        base="/process",
-    )
+    return exec_in(document)
 
 
 MAKERS: list[Callable[[], Plan]] = [

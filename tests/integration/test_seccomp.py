@@ -406,16 +406,20 @@ def test_no_agent(ocirt: Any, box: Any, leftovers: Any) -> None:
     assert leftovers(box) == [] and ocirt.ids() == []
 
 
-def test_an_agent_that_says_nothing(ocirt: Any, box: Any, agent: Any, leftovers: Any) -> None:
-    agent(answers=False)
-    box.document["linux"]["seccomp"] = notifying(box, "read")
+def impatient(ocirt: Any, *words: str) -> subprocess.CompletedProcess[str]:
+    """An ocirt that gives an agent half a second."""
     code = (
         "import sys; import ocirt.runtime.seccomp_agent as a; a.ANSWER_MAX = 0.5;"
         "from ocirt.cli import main; sys.exit(main(sys.argv))"
     )
-    command = [sys.executable, "-c", code, "--root", str(ocirt.root), "create"]
-    command += ["--bundle", box.write(), box.id]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    command = [sys.executable, "-c", code, "--root", str(ocirt.root), *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_an_agent_that_says_nothing(ocirt: Any, box: Any, agent: Any, leftovers: Any) -> None:
+    agent(answers=False)
+    box.document["linux"]["seccomp"] = notifying(box, "read")
+    done = impatient(ocirt, "create", "--bundle", box.write(), box.id)
     assert done.returncode == 1
     assert "/linux/seccomp/listenerPath: the agent has not let the process go on" in done.stderr
     assert leftovers(box) == [] and ocirt.ids() == []
@@ -425,12 +429,7 @@ def test_an_agent_that_does_not_let_it_start(ocirt: Any, box: Any, agent: Any) -
     agent(answers=False)
     box.document["linux"]["seccomp"] = notifying(box, "execve")
     ocirt("create", "--bundle", box.shell("true").write(), box.id, check=True)
-    code = (
-        "import sys; import ocirt.runtime.seccomp_agent as a; a.ANSWER_MAX = 0.5;"
-        "from ocirt.cli import main; sys.exit(main(sys.argv))"
-    )
-    command = [sys.executable, "-c", code, "--root", str(ocirt.root), "start", box.id]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = impatient(ocirt, "start", box.id)
     assert done.returncode == 1
     assert "/linux/seccomp/listenerPath: the agent has not let the process go on" in done.stderr
     assert ocirt.state(box.id)["status"] == "stopped"

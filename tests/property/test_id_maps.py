@@ -13,6 +13,7 @@ from ocirt.config.id_map_rules import check_mappings
 from ocirt.config.report import Report
 from ocirt.errors import KernelError
 from ocirt.host import id_maps
+from ocirt.plan import id_mapped
 
 END = (1 << 32) - 1
 IDS = st.integers(0, 8) | st.integers(END - 8, END) | st.integers(0, END)
@@ -25,7 +26,7 @@ ROW = st.fixed_dictionaries({"containerID": IDS, "hostID": IDS, "size": SIZES})
 def test_mappings(mappings: list[dict[str, Any]]) -> None:
     report = Report([], [])
     check_mappings(mappings, "/linux/uidMappings", report)
-    rows = id_maps.rows(mappings)
+    rows = id_mapped.rows(mappings)
     try:
         os.close(id_maps.new_namespace(rows, rows, "/linux/uidMappings"))
     except KernelError as error:

@@ -15,6 +15,7 @@ from ocirt.cgroup.mounts import cgroup_mounts
 from ocirt.config.id_map_option import parse
 from ocirt.errors import KernelError
 from ocirt.host import id_maps
+from ocirt.plan import id_mapped
 from ocirt.plan.user_namespace import set_up_ids
 
 V2 = Layout([Hierarchy("", [], True, "/sys/fs/cgroup", "/", "/own")])
@@ -25,7 +26,7 @@ def row(inside: int, outside: int, size: int) -> dict[str, int]:
 
 
 def test_host_id() -> None:
-    rows = id_maps.rows([row(0, 1000, 1), row(10, 5000, 10)])
+    rows = id_mapped.rows([row(0, 1000, 1), row(10, 5000, 10)])
     found = [id_maps.host_id(rows, id) for id in (0, 1, 9, 10, 19, 20)]
     assert found == [1000, None, None, 5000, 5009, None]
 
