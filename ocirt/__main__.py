@@ -29,7 +29,7 @@ def run(folder: str = "", verb: str = "") -> NoReturn:
         except OSError:
             status = status or 1  # the output is lost: that is no success
     if verb:
-        from ocirt.image import write
+        from ocirt.image_writer import write
 
         write(folder, verb)
     os._exit(status)

@@ -142,7 +142,7 @@ def test_all_that_a_verb_imports(verb: str, scene: Scene, container: str) -> Non
 
 def in_image(verb: str) -> set[str]:
     """The modules that the launcher need not look for."""
-    code = "import sys; sys.path += sys.argv[1].split(':'); from ocirt.image import write"
+    code = "import sys; sys.path += sys.argv[1].split(':'); from ocirt.image_writer import write"
     folders = f"{ROOT}:{os.path.dirname(_cffi_backend.__file__)}"
     command = [sys.executable, "-I", "-S", "-c", f"{code}; write({str(ROOT)!r}, {verb!r})", folders]
     subprocess.run(command, check=True)

@@ -23,7 +23,7 @@ WRITE = """
 import sys
 folder, verb = sys.argv[1:]
 sys.path += [folder, {cffi!r}]
-from ocirt.image import write
+from ocirt.image_writer import write
 write(folder, verb)
 """
 LOAD = """
@@ -131,3 +131,25 @@ def test_the_command_makes_a_bad_one_anew(damage: bytes) -> None:
     )
     assert len(file.read_bytes()) == len(good)
     assert call("update") == said
+
+
+def test_what_only_readers_need_is_left_out(package: Path) -> None:
+    python(WRITE, package, "update")
+    code = "import marshal, sys; data = marshal.load(open(sys.argv[1], 'rb'))\n"
+    code += "codes = [code for *_, code in data[2] if code]\n"
+    code += "for code in codes:\n"
+    code += "    codes += [each for each in code.co_consts if hasattr(each, 'co_code')]\n"
+    code += "    print(*(ascii(each) for each in code.co_consts if isinstance(each, str)))\n"
+    texts = python(code, image(package, "update"))
+    assert "is missing" in texts
+    assert "Raises OcirtError" not in texts  # of docstrings
+    assert "Sequence[Write]" not in texts  # of annotations
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_no_folder_is_searched(verb: str, package: Path) -> None:
+    """Neither for modules nor for shared objects."""
+    python(WRITE, package, verb)
+    looked_into = LOAD + "print([p for p in sys.path if p in sys.path_importer_cache])"
+    before = python("import sys\nprint([p for p in sys.path if p in sys.path_importer_cache])")
+    assert python(looked_into, package, image(package, verb)).split("\n")[1:] == before.split("\n")
