@@ -15,6 +15,7 @@ def create_options(options: Options) -> CreateOptions:
     """What create and run have in common."""
     globals = options.globals
     wanted = CreateOptions(options.bundle or ".")
+    wanted.config = options.config
     wanted.cgroup_driver = "systemd" if globals.systemd_cgroup else globals.cgroup_manager
     wanted.systemd_annotations = globals.systemd_annotations == "true"
     wanted.pid_file = options.pid_file

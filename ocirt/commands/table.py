@@ -102,6 +102,7 @@ _PRESERVE = Option(
 )
 _CREATE = (
     _BUNDLE,
+    Option("config", "f", "FILE", "read FILE instead of the bundle's config.json"),
     _PID_FILE,
     *_SOCKETS,
     Option("no-pivot", "", "", "change the root without pivot_root (root on a ramdisk)"),

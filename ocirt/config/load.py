@@ -35,15 +35,16 @@ class Config:
         self.warnings = warnings
 
 
-def load(bundle: str) -> Config:
-    """The config.json of a bundle. Raises OcirtError, ConfigError for its content."""
+def load(bundle: str, path: str = "") -> Config:
+    """The config.json of a bundle, or the file ``path`` in its place. Raises OcirtError, ConfigError
+    for its content."""
     bundle = os.path.abspath(bundle)
-    return parse(read(bundle), bundle)
+    return parse(read(bundle, path), bundle)
 
 
-def read(bundle: str) -> bytes:
-    """The bytes of a bundle's config.json. Raises OcirtError."""
-    path = os.path.join(bundle, "config.json")
+def read(bundle: str, path: str = "") -> bytes:
+    """The bytes of that file. Raises OcirtError."""
+    path = path or os.path.join(bundle, "config.json")
     try:
         # Not to wait for ever where it is a FIFO.
         with open(

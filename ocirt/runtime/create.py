@@ -40,7 +40,7 @@ from ocirt.runtime.filters import filter_of, give_listener
 from ocirt.runtime.session import Session
 from ocirt.runtime.start import make_fifos
 from ocirt.runtime.status import process as process_status
-from ocirt.runtime.store import CONFIG, Container, State, Store
+from ocirt.runtime.store import CONFIG, Container, State, Store, check_id
 from ocirt.runtime.verbs import FILE as VERBS
 from ocirt.runtime.verbs import compile_verbs
 
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 class Options:
     """What the command line of create and run says.
 
-    ``keep_console``: the caller keeps the terminal's master side (run in the foreground);
+    ``config``: the file to read instead of the bundle's config.json; ``keep_console``: the caller keeps the terminal's master side (run in the foreground);
     ``cgroup_driver``: cgroupfs, systemd or disabled; ``systemd_annotations``: annotations
     org.systemd.property.* are allowed.
     """
@@ -60,6 +60,7 @@ class Options:
     __slots__ = (
         "bundle",
         "cgroup_driver",
+        "config",
         "console_socket",
         "keep_console",
         "keyring",
@@ -72,6 +73,7 @@ class Options:
 
     def __init__(self, bundle: str) -> None:
         self.bundle = os.path.abspath(bundle)
+        self.config = ""
         self.console_socket = ""
         self.pidfd_socket = ""
         self.pid_file = ""
@@ -96,7 +98,8 @@ class Created:
 
 def create(store: Store, id: str, options: Options) -> Created:
     """Creates container ``id``. Raises OcirtError, and leaves nothing behind then."""
-    config = load(options.bundle)
+    check_id(id)  # before anything is called by it
+    config = load(options.bundle, options.config)
     for warning in config.warnings:
         log.warning(str(warning))
     return _Create(config, store, id, options).run()

@@ -1,4 +1,5 @@
-"""What engines depend on, on the real kernel, where no other test has it (the names say what)."""
+"""What engines depend on, on the real kernel: rows of their contract (see test_contract_rows.py)
+that need more than a call, and what is like them."""
 
 from __future__ import annotations
 
@@ -44,7 +45,7 @@ def redirected(ocirt: Any, redirections: str, *arguments: str) -> subprocess.Com
 # ---- create
 
 
-def test_preserved_descriptors(ocirt: Any, bundle: Any, tmp_path: Path) -> None:
+def test_row_07_and_39_preserved_descriptors(ocirt: Any, bundle: Any, tmp_path: Path) -> None:
     """The first is handed on, the others are not."""
     kept = tmp_path / "kept"
     kept.write_text("kept\n")
@@ -59,7 +60,7 @@ def test_preserved_descriptors(ocirt: Any, bundle: Any, tmp_path: Path) -> None:
     assert "--preserve-fds 1: descriptor 3 is not open" in done.stderr
 
 
-def test_sockets_of_systemd_come_first(ocirt: Any, bundle: Any, tmp_path: Path) -> None:
+def test_row_39_sockets_of_systemd_come_first(ocirt: Any, bundle: Any, tmp_path: Path) -> None:
     """LISTEN_FDS descriptors, then those of --preserve-fds."""
     for name in ("first", "second"):
         (tmp_path / name).write_text(f"{name}\n")
@@ -73,7 +74,7 @@ def test_sockets_of_systemd_come_first(ocirt: Any, bundle: Any, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("verb", ["create", "exec"])
-def test_pidfd_socket(verb: str, ocirt: Any, bundle: Any, tmp_path: Path) -> None:
+def test_row_09_pidfd_socket(verb: str, ocirt: Any, bundle: Any, tmp_path: Path) -> None:
     """One message under 4096 bytes with one descriptor: of the container's process."""
     path = str(tmp_path / "pidfd")
     bundle.shell("exec sleep 60")
@@ -114,7 +115,7 @@ def test_keyring(ocirt: Any, bundle: Any) -> None:
     assert [name in text for text in seen] == [False, True]
 
 
-def test_init_is_the_callers_child_and_nothing_else_stays(ocirt: Any, bundle: Any) -> None:
+def test_row_10_init_is_the_callers_child_and_nothing_else_stays(ocirt: Any, bundle: Any) -> None:
     prctl = ctypes.CDLL(None).prctl
     assert prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
     try:
@@ -131,7 +132,7 @@ def test_init_is_the_callers_child_and_nothing_else_stays(ocirt: Any, bundle: An
         prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
 
 
-def test_init_is_in_its_cgroup_when_create_returns(ocirt: Any, bundle: Any) -> None:
+def test_row_38_init_is_in_its_cgroup_when_create_returns(ocirt: Any, bundle: Any) -> None:
     ocirt("create", "--bundle", bundle.write(), bundle.id, check=True)
     pid = str(ocirt.state(bundle.id)["pid"])
     folders = cgroups_of(bundle.id)
@@ -140,7 +141,7 @@ def test_init_is_in_its_cgroup_when_create_returns(ocirt: Any, bundle: Any) -> N
         assert (Path(folder) / "cgroup.procs").read_text().split() == [pid]
 
 
-def test_create_that_is_killed_at_any_time_can_be_deleted(
+def test_row_11_create_that_is_killed_at_any_time_can_be_deleted(
     ocirt: Any, bundle: Any, leftovers: Any
 ) -> None:
     command = [str(COMMAND), "--root", str(ocirt.root), "create", "--bundle", bundle.write()]
@@ -158,7 +159,7 @@ def test_create_that_is_killed_at_any_time_can_be_deleted(
         wait_for(lambda: leftovers(bundle) == [])
 
 
-def test_a_failing_create_writes_one_line(ocirt: Any, bundle: Any, tmp_path: Path) -> None:
+def test_row_32_a_failing_create_writes_one_line(ocirt: Any, bundle: Any, tmp_path: Path) -> None:
     log = tmp_path / "log"
     bundle.document["process"]["args"] = ["missing"]
     bundle.document["process"]["capabilities"]["bounding"].append("CAP_NEW")  # a warning
@@ -175,14 +176,14 @@ def test_a_failing_create_writes_one_line(ocirt: Any, bundle: Any, tmp_path: Pat
 # ---- run
 
 
-def test_run_keep(ocirt: Any, bundle: Any) -> None:
+def test_row_12_run_keep(ocirt: Any, bundle: Any) -> None:
     done = bundle.shell("exit 3").run(ocirt, "--keep", "--no-subreaper")
     assert done.returncode == 3
     assert ocirt.state(bundle.id)["status"] == "stopped"
     ocirt("delete", bundle.id, check=True)
 
 
-def test_the_size_of_the_terminal_follows_the_callers(ocirt: Any, bundle: Any) -> None:
+def test_row_12_the_size_of_the_terminal_follows_the_callers(ocirt: Any, bundle: Any) -> None:
     script = "trap 'stty size; exit 0' WINCH; stty size; while :; do sleep 0.05; done"
     bundle.shell(script).document["process"]["terminal"] = True
     if not (bundle.path / "rootfs/bin/stty").exists():
@@ -207,7 +208,7 @@ def test_the_size_of_the_terminal_follows_the_callers(ocirt: Any, bundle: Any) -
 # ---- exec
 
 
-def test_exec_flags(ocirt: Any, sleeper: Any) -> None:
+def test_row_15_exec_flags(ocirt: Any, sleeper: Any) -> None:
     flags = ["--cwd", "/tmp", "-e", "A=1", "--env", "B=2", "-u", "5:6", "-g", "7", "-g", "8"]
     script = "pwd; echo $A$B; id -u; id -G; grep NoNewPrivs /proc/self/status"
     done = ocirt("exec", *flags, "--no-new-privs", sleeper.id, "sh", "-c", script, check=True)
@@ -216,7 +217,7 @@ def test_exec_flags(ocirt: Any, sleeper: Any) -> None:
     assert done.stdout.startswith("uid=9 gid=0")
 
 
-def test_exec_cap(ocirt: Any, sleeper: Any) -> None:
+def test_row_15_exec_cap(ocirt: Any, sleeper: Any) -> None:
     """Added to what the program gets, and not to what it could inherit (CVE-2022-29162)."""
     script = "grep -E '^Cap(Inh|Eff|Bnd|Amb)' /proc/self/status"
 
@@ -267,7 +268,7 @@ def test_exec_detached_on_a_terminal(ocirt: Any, sleeper: Any, tmp_path: Path) -
     os.close(fds[0])
 
 
-def test_exec_ignore_paused(ocirt: Any, sleeper: Any, tmp_path: Path) -> None:
+def test_row_15_exec_ignore_paused(ocirt: Any, sleeper: Any, tmp_path: Path) -> None:
     ocirt("pause", sleeper.id, check=True)
     refused = ocirt("exec", sleeper.id, "true")
     assert refused.returncode == 255
@@ -351,7 +352,7 @@ def tell(pid: int, message: bytes) -> None:
 
 
 @pytest.mark.parametrize("verb", ["start", "run --detach", "run"])
-def test_notify_socket(
+def test_row_39_notify_socket(
     verb: str, ocirt: Any, bundle: Any, manager: Manager, leftovers: Any, tmp_path: Path
 ) -> None:
     (bundle.path / "rootfs/run").mkdir()
@@ -399,7 +400,7 @@ def test_notify_socket_of_a_container_that_says_nothing(
 # ---- texts
 
 
-def test_texts_of_errors(ocirt: Any, bundle: Any, make_bundle: Any) -> None:
+def test_row_35_and_37_texts_of_errors(ocirt: Any, bundle: Any, make_bundle: Any) -> None:
     bundle.shell("exec sleep 60")
     ocirt("create", "--bundle", bundle.write(), bundle.id, check=True)
     again = make_bundle()
