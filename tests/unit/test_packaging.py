@@ -158,6 +158,22 @@ def test_error_without_a_package(launcher: Path, tmp_path: Path) -> None:
     assert done.stderr.rstrip().endswith(str(tmp_path))
 
 
+@pytest.mark.parametrize("static", [True, False])
+def test_built_with_and_without_a_static_libc(static: bool, tmp_path: Path) -> None:
+    compiler = tmp_path / "cc"
+    refusal = "" if static else 'case "$*" in *-static*) echo "no such library" >&2; exit 1; esac\n'
+    compiler.write_text(f'#!/bin/sh\n{refusal}exec gcc "$@"\n')
+    compiler.chmod(0o755)
+    command = [sys.executable, "setup.py", "-q", "build_scripts", f"--build-dir={tmp_path}/build"]
+    env = {**os.environ, "CC": str(compiler)}
+    subprocess.run(command, cwd=ROOT, env=env, check=True, stdout=2)
+    program = tmp_path / "build/ocirt"
+    headers = subprocess.run(["readelf", "-l", program], stdout=subprocess.PIPE, check=True).stdout
+    assert (b"INTERP" in headers) is not static
+    done = subprocess.run([program, "list"], capture_output=True, text=True, check=False)
+    assert "no package ocirt" in done.stderr
+
+
 # ---- the wheel
 
 
