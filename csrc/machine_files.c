@@ -340,6 +340,19 @@ long op_WRITE(struct machine *m, const u64 *v)
     return count < 0 ? count : (u64)count == size ? 0 : -EIO;
 }
 
+long op_XATTR(struct machine *m, const u64 *v)
+{
+    u64 offset = (u32)v[2], size = v[2] >> 32;
+
+    long fd = open_beneath(m->slot[v[0]], ".", O_RDONLY | O_DIRECTORY, 0, RESOLVE_BENEATH);
+    if (fd < 0)
+        return fd;
+    m->step = 1;
+    long error = sys(fsetxattr, fd, string(m, v[1]), m->text + offset, size, 0);
+    sys(close, fd);
+    return error;
+}
+
 long op_CLOSE(struct machine *m, const u64 *v)
 {
     undefine(m, v[0]);

@@ -19,6 +19,16 @@ if TYPE_CHECKING:
 
     from ocirt.cli import Options
 
+_SHARED = (
+    "apparmorProfile",
+    "capabilities",
+    "execCPUAffinity",
+    "ioPriority",
+    "rlimits",
+    "scheduler",
+    "selinuxLabel",
+)
+
 
 def run(options: Options) -> int:
     """In the foreground: the process's exit status."""
@@ -43,7 +53,12 @@ def run(options: Options) -> int:
         from ocirt.runtime.foreground import Signals
 
         signals = Signals()
-    session = execute(container, state, document, process, wanted)
+    try:
+        session = execute(container, state, document, process, wanted)
+    except OcirtError as error:
+        if not wanted.base and error.at and not error.at.startswith("/linux"):
+            error.document = os.path.basename(options.process)
+        raise
     if signals is None:
         return 0
     from ocirt.runtime.foreground import wait
@@ -70,6 +85,7 @@ def _process(options: Options, document: dict[str, Any], wanted: ExecOptions) ->
         process, warnings = load_process(data, os.path.basename(options.process))
         for warning in warnings:
             log.warning(str(warning))
+        _share(process, document["process"])
     else:
         if len(options.arguments) < 2:
             raise UsageError("exec: a command or --process is missing")
@@ -79,9 +95,20 @@ def _process(options: Options, document: dict[str, Any], wanted: ExecOptions) ->
     return process
 
 
+def _share(process: dict[str, Any], base: dict[str, Any]) -> None:
+    """What a process says nothing of it has as its container's first one, as with runc: that it
+    is confined like that one, above all."""
+    for key in _SHARED:
+        if process.get(key) in (None, "", []) and key in base:
+            process[key] = base[key]
+    mask = (base.get("user") or {}).get("umask")
+    if mask is not None:
+        process["user"] = {"umask": mask, **(process.get("user") or {})}
+
+
 def _from_container(options: Options, base: dict[str, Any]) -> dict[str, Any]:
     process = dict(base, args=options.arguments[1:], terminal=options.tty)
-    # What the first process alone is given: its score, its scheduler.
+    # What the first process alone is given.
     for key in ("consoleSize", "oomScoreAdj"):
         process.pop(key, None)
     process["env"] = [*(base.get("env") or []), *options.env]

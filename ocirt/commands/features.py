@@ -6,6 +6,7 @@ from __future__ import annotations
 from ocirt import SPEC_VERSION, __version__
 from ocirt.commands.output import put_json
 from ocirt.commands.version import commit
+from ocirt.config.annotation_rules import UNSAFE
 from ocirt.errors import OcirtError
 from ocirt.host.constants import (
     CAPABILITIES,
@@ -74,9 +75,9 @@ def features() -> dict[str, Any]:
             "io.ocirt.commit": commit(),
             **({"io.github.seccomp.libseccomp.version": library.version} if library else {}),
         },
-        # With the systemd driver they are properties of the unit, unless
+        # org.systemd.property.*: with the systemd driver they are properties of the unit, unless
         # --systemd-annotations=false (CVE-2024-3154).
-        "potentiallyUnsafeConfigAnnotations": ["org.systemd.property."],
+        "potentiallyUnsafeConfigAnnotations": ["org.systemd.property.", *UNSAFE],
     }
 
 

@@ -6,7 +6,7 @@ Those of process are in process_rules.py, those of linux in linux_rules.py.
 
 from __future__ import annotations
 
-from ocirt.config import linux_rules, process_rules
+from ocirt.config import annotation_rules, linux_rules, process_rules
 from ocirt.config.process_rules import check_environment
 from ocirt.config.report import Report, absolute, check_texts
 from ocirt.errors import OcirtError, pointer
@@ -99,6 +99,7 @@ def _hooks(document: dict[str, Any], base: str, report: Report) -> None:
 def _annotations(document: dict[str, Any], base: str, report: Report) -> None:
     if "" in (document.get("annotations") or {}):
         report.wrong("/annotations/", "the name of an annotation must not be empty")
+    annotation_rules.check(document, base, report)
 
 
 # Each with the members of the document that it reads.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ocirt.config.annotation_rules import keeps_groups, mount_label_option
 from ocirt.host.constants import MOUNT_ATTR_RDONLY
 from ocirt.plan import paths, process
 from ocirt.plan.devices import compile_devices
@@ -9,6 +10,7 @@ from ocirt.plan.host_work import HOOKS, NET_DEVICES, READY, SOURCES, TAG_HOST_RO
 from ocirt.plan.mounts import MountContext, compile_mounts, default_propagation
 from ocirt.plan.namespaces import Namespaces, compile_namespaces
 from ocirt.plan.ops import NO_SLOT
+from ocirt.plan.paths import MountLabel
 from ocirt.plan.program import Plan
 from ocirt.plan.root import attach_root, change_root, make_root_readonly, switch_root
 
@@ -62,11 +64,11 @@ def compile_create(request: Request) -> Plan:
     document = request.document
     linux = document.get("linux") or {}
     namespaces = Namespaces(linux)
-    compile_namespaces(plan, namespaces, linux, document["process"])
+    compile_namespaces(plan, namespaces, linux, document["process"], keeps_groups(document))
     if linux.get("netDevices"):
         plan.sync(NET_DEVICES, "/linux/netDevices")
     if request.keyring:
-        process.join_keyring(plan, request.id)
+        process.join_keyring(plan, request.id, document["process"], "/process")
     process.open_procfs_for_labels(plan, document["process"], "/process")
     if namespaces.has("user") and linux.get("sysctl"):
         # Only as long as a whole procfs can be seen may a user namespace have another one.
@@ -88,13 +90,13 @@ def _file_system(
 ) -> None:
     document = request.document
     mounts = document.get("mounts") or []
-    label = linux.get("mountLabel") or ""
+    label = MountLabel(linux.get("mountLabel") or "", mount_label_option(document))
     if namespaces.has("user") and "mount" in namespaces.new:
         plan.sync(SOURCES, "/linux/namespaces")
     root = attach_root(plan, document, request.bundle)
     cgroup = request.cgroup() if any(m.get("type") == "cgroup" for m in mounts) else []
     propagation = default_propagation(linux.get("rootfsPropagation") or "")
-    context = MountContext(root, request.bundle, propagation, linux, cgroup)
+    context = MountContext(root, request.bundle, propagation, linux, cgroup, label)
     compile_mounts(plan, mounts, context)
     compile_devices(plan, document, root)
     process.make_cwd(plan, document["process"], root)
@@ -144,4 +146,5 @@ def _process(plan: Plan, request: Request, linux: dict[str, Any]) -> None:
     # From here on nothing of the host is open.
     plan.add("KEEP", start, report, NO_SLOT, NO_SLOT, at="", note="start")
     park = (start, report)
-    process.compile_program(plan, wanted, "/process", request.first_fd, park, request.filter)
+    keep = keeps_groups(request.document)
+    process.compile_program(plan, wanted, "/process", request.first_fd, park, request.filter, keep)

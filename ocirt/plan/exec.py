@@ -19,7 +19,13 @@ if TYPE_CHECKING:
     from ocirt.seccomp.filter import Filter
 
 
-def join(plan: Plan, namespaces: Namespaces, linux: dict[str, Any], wanted: dict[str, Any]) -> None:
+def join(
+    plan: Plan,
+    namespaces: Namespaces,
+    linux: dict[str, Any],
+    wanted: dict[str, Any],
+    keep_groups: bool = False,
+) -> None:
     """Enter the namespaces of the container, as a new process in them.
 
     By the pidfd of its first process and not by paths: what is joined is that container,
@@ -29,7 +35,7 @@ def join(plan: Plan, namespaces: Namespaces, linux: dict[str, Any], wanted: dict
     flags = namespaces.flags()
     if flags:
         plan.add("SETNS", init, flags, at="/linux/namespaces", note="container")
-    _enter_user_namespace(plan, namespaces, linux, wanted)
+    _enter_user_namespace(plan, namespaces, linux, wanted, keep_groups)
     plan.add("CLOSE", init, at="")
     if not namespaces.has("mount"):
         folder = plan.pin("container root", "folder", "/proc/PID/root", "/root/path")
@@ -41,12 +47,16 @@ def join(plan: Plan, namespaces: Namespaces, linux: dict[str, Any], wanted: dict
 
 
 def _enter_user_namespace(
-    plan: Plan, namespaces: Namespaces, linux: dict[str, Any], wanted: dict[str, Any]
+    plan: Plan,
+    namespaces: Namespaces,
+    linux: dict[str, Any],
+    wanted: dict[str, Any],
+    keep_groups: bool = False,
 ) -> None:
     if namespaces.has("user"):
         from ocirt.plan.user_namespace import become_root
 
-        become_root(plan, linux, wanted, "/linux/namespaces")
+        become_root(plan, linux, wanted, "/linux/namespaces", keep_groups)
 
 
 def compile_join_exec(
@@ -59,17 +69,18 @@ def compile_join_exec(
     keyring: bool,
     base: str,
     filter: Filter | None = None,
+    keep_groups: bool = False,
 ) -> Plan:
     """The plan of one process in a container.
 
     ``wanted``: a process object; ``base``: its JSON pointer, "" where it is a document of
     its own; ``linux``: the container's; ``keyring``: join the container's session keyring;
-    ``filter``: of system calls, none for hooks.
+    ``filter``: of system calls, none for hooks; ``keep_groups``: it has those of ocirt's caller.
     """
     plan = Plan()
-    join(plan, namespaces, linux, wanted)
+    join(plan, namespaces, linux, wanted, keep_groups)
     if keyring:
-        process.join_keyring(plan, id)
+        process.join_keyring(plan, id, wanted, base)
     process.open_procfs_for_labels(plan, wanted, base)
     if wanted.get("terminal"):
         root = plan.slot("root")
@@ -82,7 +93,7 @@ def compile_join_exec(
     plan.sync(READY, base)
     process.compile_labels(plan, wanted, base)
     plan.add("KEEP", NO_SLOT, NO_SLOT, NO_SLOT, NO_SLOT, at="")
-    process.compile_program(plan, wanted, base, first_fd, filter=filter)
+    process.compile_program(plan, wanted, base, first_fd, filter=filter, keep_groups=keep_groups)
     return plan
 
 

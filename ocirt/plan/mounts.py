@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import posixpath
 
+from ocirt.config.annotation_rules import CONTEXTS
 from ocirt.errors import OcirtError
 from ocirt.host.constants import PROC_SUPER_MAGIC
 from ocirt.plan import mount_options
@@ -20,7 +21,7 @@ from ocirt.plan.ops import (
     TARGET_NO_PROC,
     TARGET_ORDINARY,
 )
-from ocirt.plan.paths import inside
+from ocirt.plan.paths import MountLabel, inside
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,6 +54,9 @@ INSIDE_PROC = "cannot be mounted because it is inside /proc"
 # Their superblocks can be shared with the host or with other containers: read-only is a
 # matter of the mount alone.
 SHARED_SUPERBLOCK = ("proc", "sysfs", "cgroup", "cgroup2", "mqueue", "devpts", "tmpfs")
+# The labels of these are the policy's. That of an mqueue, which the kernel made with the ipc
+# namespace, is changed afterwards.
+NOT_LABELLED = ("proc", "sysfs", "cgroup", "cgroup2", "mqueue")
 
 
 class MountContext:
@@ -60,9 +64,9 @@ class MountContext:
 
     ``root``: slot of the root file system; ``bundle``: folder that relative bind sources
     start from; ``propagation``: what bind mounts get when they ask for nothing (MS_SLAVE or
-    MS_PRIVATE, 0 keeps the source's); ``label``: linux.mountLabel or "";
-    ``cgroup``: what a mount of type cgroup is made of; ``linux``: of the config; ``readonly``: [(slot, at, note)] of
-    mounts that become read-only only after the folders inside them were made.
+    MS_PRIVATE, 0 keeps the source's); ``label``: that of linux.mountLabel;
+    ``cgroup``: what a mount of type cgroup is made of; ``linux``: of the config; ``readonly``:
+    [(slot, at, note)] of mounts that become read-only only after the folders inside them were made.
     """
 
     __slots__ = ("bundle", "cgroup", "label", "linux", "propagation", "readonly", "root")
@@ -74,12 +78,13 @@ class MountContext:
         propagation: int,
         linux: dict[str, Any],
         cgroup: list[CgroupMount],
+        label: MountLabel,
     ) -> None:
         self.root = root
         self.bundle = bundle
         self.propagation = propagation
         self.linux = linux
-        self.label: str = linux.get("mountLabel") or ""
+        self.label = label
         self.cgroup = cgroup
         self.readonly: list[tuple[int, str, str]] = []
 
@@ -161,6 +166,8 @@ def _filesystem(
         f"mount {at}",
         context.label,
     )
+    if kind == "mqueue" and context.label.text:
+        context.label.set_afterwards(plan, slot, note)
     target = _target(plan, mount, context, at, note, KIND_DIR, NO_SLOT)
     if options.tmpcopyup:
         from ocirt.plan.host_work import copy_up
@@ -183,7 +190,7 @@ def new_filesystem(
     note: str,
     attributes: int,
     name: str,
-    label: str = "",
+    label: MountLabel | None = None,
 ) -> int:
     """A detached mount of a new file system in the slot called ``name``."""
     fs = plan.slot("new file system")
@@ -191,12 +198,9 @@ def new_filesystem(
     plan.add("FSOPEN", kind, fs, at=f"{at}/type", note=note)
     if source:
         plan.add("FSCONFIG", fs, "source", source, at=f"{at}/source", note=note)
-    if label and not any(
-        key in ("context", "fscontext", "defcontext", "rootcontext")
-        for _, key, _ in options.filesystem
-    ):
-        if kind in ("tmpfs", "devpts", "mqueue"):
-            plan.add("FSCONFIG", fs, "context", label, at="/linux/mountLabel", note=note)
+    own_label = any(key in CONTEXTS for _, key, _ in options.filesystem)
+    if label and not own_label and kind not in NOT_LABELLED:
+        label.configure(plan, fs, note)
     if attributes & RDONLY and kind not in SHARED_SUPERBLOCK:
         plan.add("FSFLAG", fs, "ro", at=f"{at}/options", note=note)
     for index, key, value in options.filesystem:
@@ -230,7 +234,9 @@ def _cgroup(
         elif part.kind == "tmpfs":
             own = mount_options.parse(part.options)
             attributes = (options.set | own.set) & ~RDONLY
-            slot = new_filesystem(plan, "tmpfs", part.source, own, at, note, attributes, name)
+            slot = new_filesystem(
+                plan, "tmpfs", part.source, own, at, note, attributes, name, context.label
+            )
         else:
             own = mount_options.parse(part.options)
             attributes = options.set | own.set

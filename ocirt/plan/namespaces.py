@@ -51,14 +51,19 @@ class Namespaces:
 
 
 def compile_namespaces(
-    plan: Plan, namespaces: Namespaces, linux: dict[str, Any], process: dict[str, Any]
+    plan: Plan,
+    namespaces: Namespaces,
+    linux: dict[str, Any],
+    process: dict[str, Any],
+    keep_groups: bool = False,
 ) -> None:
     """The container's namespaces; ends with the process as leader of its own session.
 
-    ``linux``, ``process``: the container's, for the ids in a user namespace.
+    ``linux``, ``process``: the container's, for the ids in a user namespace; ``keep_groups``:
+    those of the caller.
     """
     if namespaces.has("user"):
-        forks = _with_user_namespace(plan, namespaces, linux, process)
+        forks = _with_user_namespace(plan, namespaces, linux, process, keep_groups)
     else:
         forks = _without_user_namespace(plan, namespaces)
     if forks:
@@ -88,7 +93,11 @@ def _without_user_namespace(plan: Plan, namespaces: Namespaces) -> bool:
 
 
 def _with_user_namespace(
-    plan: Plan, namespaces: Namespaces, linux: dict[str, Any], process: dict[str, Any]
+    plan: Plan,
+    namespaces: Namespaces,
+    linux: dict[str, Any],
+    process: dict[str, Any],
+    keep_groups: bool,
 ) -> bool:
     """The same. What is joined is joined first, with the rights of the host: it may belong to
     another user namespace."""
@@ -104,7 +113,7 @@ def _with_user_namespace(
         at = namespaces.new["user"]
         plan.add("UNSHARE", CLONE_NEWUSER, at=at, note="user namespace")
     plan.sync(ID_MAPS, at)
-    become_root(plan, linux, process, at)
+    become_root(plan, linux, process, at, keep_groups)
     flags = sum(NAMESPACE_FLAGS[kind] for kind in namespaces.new if kind != "user")
     if flags:
         plan.add("UNSHARE", flags, at="/linux/namespaces", note="namespaces")

@@ -180,6 +180,13 @@ def _table() -> dict[str, Op]:
             ("open", "write"),
             "write {data} to {path} of {dir}",
         ),
+        # Sets the extended attribute `name` of the folder dir.
+        (
+            "XATTR",
+            (("dir", SLOT), ("name", STR), ("value", DATA)),
+            ("open", "fsetxattr"),
+            "set attribute {name} of {dir} to {value}",
+        ),
         ("CLOSE", (("slot", SLOT),), ("close",), "close {slot}"),
         # Closes every slot but these (and the control socket).
         (

@@ -21,6 +21,28 @@ if TYPE_CHECKING:
 _SAFE = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC
 
 
+class MountLabel:
+    """linux.mountLabel: the SELinux label ``text`` of the file systems that the container gets,
+    "" for none, and the mount option ``option`` that gives it to them (mount(8))."""
+
+    __slots__ = ("option", "text")
+
+    def __init__(self, text: str, option: str = "context") -> None:
+        self.text = text
+        self.option = option
+
+    def configure(self, plan: Plan, fs: int, note: str) -> None:
+        """Of the new file system ``fs``."""
+        if self.text:
+            at = "/linux/mountLabel"
+            plan.add("FSCONFIG", fs, self.option, self.text, at=at, note=note)
+
+    def set_afterwards(self, plan: Plan, mount: int, note: str) -> None:
+        """Of the root folder of ``mount``, whose file system was there before it."""
+        name, at = "security.selinux", "/linux/mountLabel"
+        plan.add("XATTR", mount, name, self.text.encode(), at=at, note=note)
+
+
 def inside(path: str) -> str:
     """A container path as the machine wants it: clean, relative to the root, "." for it."""
     return posixpath.normpath("/" + path).lstrip("/") or "."
@@ -58,7 +80,7 @@ def compile_sysctl(plan: Plan, linux: dict[str, Any]) -> None:
         plan.add("WRITE", open_procfs(plan, at), path, value.encode(), at=at, note=f"sysctl {key}")
 
 
-def compile_masked(plan: Plan, linux: dict[str, Any], root: int, label: str) -> None:
+def compile_masked(plan: Plan, linux: dict[str, Any], root: int, label: MountLabel) -> None:
     """A folder gets an empty tmpfs, a file /dev/null; what is missing needs nothing.
 
     Both come from outside the container, never from its own /dev (CVE-2025-31133).
@@ -71,8 +93,7 @@ def compile_masked(plan: Plan, linux: dict[str, Any], root: int, label: str) -> 
     fs, empty = plan.slot("new file system"), plan.slot("empty folder")
     plan.add("FSOPEN", "tmpfs", fs, at=at, note="mask for folders")
     plan.add("FSCONFIG", fs, "nr_inodes", "1", at=at, note="mask for folders")
-    if label:
-        plan.add("FSCONFIG", fs, "context", label, at="/linux/mountLabel", note="mask for folders")
+    label.configure(plan, fs, "mask for folders")
     plan.add("FSMOUNT", fs, _SAFE | MOUNT_ATTR_RDONLY, empty, at=at, note="mask for folders")
     for index, path in enumerate(masked):
         plan.add(

@@ -36,8 +36,15 @@ SECBIT_NO_SETUID_FIXUP = 4
 _SYS_ADMIN = 1 << CAPABILITIES["CAP_SYS_ADMIN"]
 
 
-def join_keyring(plan: Plan, id: str) -> None:
-    """A session keyring of its own: the caller's keys are not the container's."""
+def join_keyring(plan: Plan, id: str, process: dict[str, Any], base: str) -> None:
+    """A session keyring of its own: the caller's keys are not the container's. It has the
+    process's SELinux label; the next execve(2) ends that this is so of new keys."""
+    label = process.get("selinuxLabel")
+    if label:
+        at = f"{base}/selinuxLabel"
+        proc = open_procfs(plan, at)
+        path = "self/attr/keycreate"
+        plan.add("WRITE", proc, path, label.encode(), at=at, note="SELinux label")
     # ENOSYS: no keyrings in this kernel. EDQUOT is an error: sharing one would be a leak.
     plan.add("KEYRING", f"_ses.{id}", at="", note="keyring", skip=(errno.ENOSYS,))
 
@@ -112,7 +119,11 @@ def open_procfs_for_labels(plan: Plan, process: dict[str, Any], base: str) -> No
 
 
 def compile_labels(plan: Plan, process: dict[str, Any], base: str) -> None:
-    """The label that the kernel gives to the next program (proc_pid_attr(5))."""
+    """The label that the kernel gives to the next program (proc_pid_attr(5)).
+
+    AppArmor's file of its own is older than every kernel that ocirt runs on (Linux 5.8); the
+    one that all modules share belongs to the first of them.
+    """
     profile, label = process.get("apparmorProfile"), process.get("selinuxLabel")
     if profile:
         at, data = f"{base}/apparmorProfile", f"exec {profile}".encode()
@@ -131,9 +142,10 @@ def compile_program(
     first_fd: int,
     park: tuple[int, int] | None = None,
     filter: Filter | None = None,
+    keep_groups: bool = False,
 ) -> None:
     """Privileges, filter of system calls, and the program; ``park``: the slots (start, report)
-    of a container that waits for start.
+    of a container that waits for start; ``keep_groups``: the supplementary groups stay.
 
     After the filter comes as little as can be: it may forbid what the machine needs. Without
     no_new_privs only CAP_SYS_ADMIN may load it (seccomp(2)), which is kept until then.
@@ -144,7 +156,7 @@ def compile_program(
     permitted = capability_mask(sets.get("permitted"))
     effective = capability_mask(sets.get("effective")) & permitted
     kept = _SYS_ADMIN if filter and not process.get("noNewPrivileges") else 0
-    _compile_user(plan, process, base)
+    _compile_user(plan, process, base, keep_groups)
     plan.add("CAPSET", effective | kept, permitted | kept, inheritable, at=at, note="capabilities")
     # The kernel refuses ambient ones that are not both permitted and inheritable.
     ambient = capability_mask(sets.get("ambient")) & permitted & inheritable
@@ -163,7 +175,7 @@ def compile_program(
     plan.add("EXEC", args, environment, first_fd, at=at_program, note=program)
 
 
-def _compile_user(plan: Plan, process: dict[str, Any], base: str) -> None:
+def _compile_user(plan: Plan, process: dict[str, Any], base: str, keep_groups: bool) -> None:
     """User, groups and working directory, with all capabilities but those that the bounding set
     takes from the program."""
     user = process.get("user") or {}
@@ -176,7 +188,8 @@ def _compile_user(plan: Plan, process: dict[str, Any], base: str) -> None:
         plan.add("BOUNDING", keep, at=f"{base}/capabilities/bounding", note="capabilities")
     plan.add("PRCTL", PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP, at=at, note=note)
     plan.add("OWN_STDIO", uid, at=f"{at}/uid", note=note)
-    plan.add("GROUPS", b"".join(groups), at=f"{at}/additionalGids", note=note)
+    if not keep_groups:
+        plan.add("GROUPS", b"".join(groups), at=f"{at}/additionalGids", note=note)
     plan.add("SETGID", gid, at=f"{at}/gid", note=note)
     plan.add("SETUID", uid, at=f"{at}/uid", note=note)
     plan.add("CHDIR", process["cwd"], at=f"{base}/cwd", note="working directory")

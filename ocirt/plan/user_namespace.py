@@ -21,10 +21,14 @@ def set_up_ids(linux: dict[str, Any], process: dict[str, Any]) -> tuple[int, int
     return found[0], found[1]
 
 
-def become_root(plan: Plan, linux: dict[str, Any], process: dict[str, Any], at: str) -> None:
-    """After the way into the user namespace: an id in it, and no group of the host's."""
+def become_root(
+    plan: Plan, linux: dict[str, Any], process: dict[str, Any], at: str, keep_groups: bool = False
+) -> None:
+    """After the way into the user namespace: an id in it, and no group of the host's, unless
+    they are kept."""
     uid, gid = set_up_ids(linux, process)
     note = "user namespace"
-    plan.add("GROUPS", b"", at=at, note=note)
+    if not keep_groups:
+        plan.add("GROUPS", b"", at=at, note=note)
     plan.add("SETGID", gid, at=at, note=note)
     plan.add("SETUID", uid, at=at, note=note)

@@ -30,9 +30,9 @@ def run_create_container(
     namespaces = Namespaces(document.get("linux") or {})
     host_root = session.received.pop(TAG_HOST_ROOT)
 
-    def start(hook: dict[str, Any], at: str, stdin: int, output: int) -> tuple[int, int]:
+    def start(hook: dict[str, Any], at: str, standard: tuple[int, int, int]) -> tuple[int, int]:
         plan = compile_host_hook(hook, at, namespaces, document)
-        return _start(plan, {"pidfd": session.pidfd, "sent": host_root}, stdin, output)
+        return _start(plan, {"pidfd": session.pidfd, "sent": host_root}, standard)
 
     try:
         for index, hook in enumerate(hooks):
@@ -50,7 +50,7 @@ def run_start_container(container: Container, state: State, document: dict[str, 
     namespaces = Namespaces(linux)
     pidfd = open_process(state)
 
-    def start(hook: dict[str, Any], at: str, stdin: int, output: int) -> tuple[int, int]:
+    def start(hook: dict[str, Any], at: str, standard: tuple[int, int, int]) -> tuple[int, int]:
         wanted = dict(document["process"], terminal=False, cwd="/")
         wanted["args"] = hook.get("args") or [hook["path"]]
         wanted["env"] = hook.get("env") or []
@@ -61,7 +61,7 @@ def run_start_container(container: Container, state: State, document: dict[str, 
         _set_program(plan, hook["path"])
         root = os.open(f"/proc/{state.pid}/root", os.O_PATH | os.O_CLOEXEC)
         try:
-            return _start(plan, {"pidfd": pidfd, "folder": root}, stdin, output)
+            return _start(plan, {"pidfd": pidfd, "folder": root}, standard)
         finally:
             os.close(root)
 
@@ -80,10 +80,10 @@ def _set_program(plan: Plan, path: str) -> None:
             instruction.values = ([path],)
 
 
-def _start(plan: Plan, pins: dict[str, int], stdin: int, output: int) -> tuple[int, int]:
+def _start(plan: Plan, pins: dict[str, int], standard: tuple[int, int, int]) -> tuple[int, int]:
     """Runs the plan with these standard descriptors; the hook's pid and pidfd."""
     fds = {pin.slot: pins[pin.kind] for pin in plan.pins}
-    with _Standard(stdin, output):
+    with _Standard(standard):
         session = Session(plan)
     try:
         session.run(fds, {READY: lambda: None})
@@ -100,8 +100,8 @@ class _Standard:
 
     __slots__ = ("_new", "_old")
 
-    def __init__(self, stdin: int, output: int) -> None:
-        self._new = (stdin, output, output)
+    def __init__(self, standard: tuple[int, int, int]) -> None:
+        self._new = standard
         self._old: list[int] = []
 
     def __enter__(self) -> None:

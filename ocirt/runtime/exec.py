@@ -7,6 +7,7 @@ import os
 
 from ocirt.cgroup.freezer import find
 from ocirt.cgroup.manager import from_state
+from ocirt.config.annotation_rules import keeps_groups
 from ocirt.errors import KernelError, OcirtError, StateError
 from ocirt.plan.exec import compile_join_exec
 from ocirt.plan.host_work import READY, TAG_MASTER
@@ -89,6 +90,7 @@ def execute(
         keyring=state.keyring,
         base=options.base,
         filter=filter_of(linux, os.path.dirname(container.folder)),
+        keep_groups=keeps_groups(document),
     )
     verify(plan)
     manager = from_state(state.cgroup)
@@ -102,7 +104,8 @@ def execute(
     if not namespaces.has("mount"):
         pins["folder"] = os.open(f"/proc/{state.pid}/root", os.O_PATH | os.O_CLOEXEC)
     try:
-        session = _start(plan, manager, state, options)
+        with schedule.InitialAffinity(process, options.base):
+            session = _start(plan, manager, state, options)
         try:
             if state.intel_rdt:
                 _join_rdt(session.pid, state)

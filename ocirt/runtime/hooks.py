@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 
 from ocirt import log
+from ocirt.config.annotation_rules import HOOKS_STDERR, HOOKS_STDOUT
 from ocirt.errors import KernelError, OcirtError
 from ocirt.host import kernel
 from ocirt.json_text import dumps
@@ -43,15 +44,17 @@ def run_hook(
     at: str,
     name: str,
     state: dict[str, Any],
-    start: Callable[[dict[str, Any], str, int, int], tuple[int, int]],
+    start: Callable[[dict[str, Any], str, tuple[int, int, int]], tuple[int, int]],
 ) -> None:
-    """Runs one hook; ``start(hook, at, stdin, output)`` starts its program: (pid, pidfd)."""
+    """Runs one hook; ``start(hook, at, its stdin, stdout and stderr)`` starts its program:
+    (pid, pidfd)."""
     name = f"{name} {hook['path']}"
-    stdin = _memory_file(dumps(state).encode())
     output = _memory_file(b"")
+    opened = [output]
     try:
+        standard = _standard(state, output, opened)
         try:
-            pid, pidfd = start(hook, at, stdin, output)
+            pid, pidfd = start(hook, at, standard)
         except OSError as error:
             text = f"{name}: {error.strerror}"
             raise KernelError(text, at=f"{at}/path", errno=error.errno or 0) from None
@@ -63,19 +66,37 @@ def run_hook(
             said = _tail(output)
             raise OcirtError(f"{name}: {problem}" + (f": {said}" if said else ""), at=at)
     finally:
-        os.close(stdin)
-        os.close(output)
+        for fd in opened:
+            os.close(fd)
 
 
-def start_on_host(hook: dict[str, Any], at: str, stdin: int, output: int) -> tuple[int, int]:
+def _standard(state: dict[str, Any], output: int, opened: list[int]) -> tuple[int, int, int]:
+    """A hook's stdin, stdout and stderr: the latter two are ``output`` where no annotation names
+    a file. Adds to ``opened`` what it opens. Raises KernelError."""
+    stdin = _memory_file(dumps(state).encode())
+    opened.append(stdin)
+    streams = []
+    for name in (HOOKS_STDOUT, HOOKS_STDERR):
+        path = (state.get("annotations") or {}).get(name)
+        if not path:
+            streams.append(output)
+            continue
+        flags = os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_NOCTTY | os.O_CLOEXEC
+        try:
+            fd = os.open(path, flags, 0o600)
+        except OSError as error:
+            text, at = f"{path}: {error.strerror}", f"/annotations/{name}"
+            raise KernelError(text, at=at, errno=error.errno or 0) from None
+        opened.append(fd)
+        streams.append(fd)
+    return stdin, streams[0], streams[1]
+
+
+def start_on_host(hook: dict[str, Any], at: str, standard: tuple[int, int, int]) -> tuple[int, int]:
     """Starts the hook's program in a session of its own, with the environment that the hook
     lists and no other."""
     environment = dict(entry.partition("=")[::2] for entry in hook.get("env") or [])
-    actions = [
-        (os.POSIX_SPAWN_DUP2, stdin, 0),
-        (os.POSIX_SPAWN_DUP2, output, 1),
-        (os.POSIX_SPAWN_DUP2, output, 2),
-    ]
+    actions = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(standard)]
     pid = os.posix_spawn(
         hook["path"],
         hook.get("args") or [hook["path"]],

@@ -25,10 +25,11 @@ if TYPE_CHECKING:
 
 
 def apply(pid: int, process: dict[str, Any], base: str, in_exec: bool = False) -> None:
-    """process.rlimits, oomScoreAdj, scheduler, ioPriority and execCPUAffinity.
+    """process.rlimits, oomScoreAdj, scheduler, ioPriority and, ``in_exec``, execCPUAffinity.
 
     ``base``: JSON pointer of ``process``. Raises KernelError at the place of what failed.
     """
+    _affinity(pid, process, base, in_exec)
     for index, limit in enumerate(process.get("rlimits") or []):
         at = f"{base}/rlimits/{index}"
         name, soft, hard = limit["type"], limit["soft"], limit["hard"]
@@ -48,11 +49,45 @@ def apply(pid: int, process: dict[str, Any], base: str, in_exec: bool = False) -
             "priority", 0
         )
         _try(f"{base}/ioPriority", "I/O priority", kernel.ioprio_set, pid, value)
-    affinity = process.get("execCPUAffinity") or {}
-    cpus = affinity.get("final") or affinity.get("initial")
-    if cpus and in_exec:  # config.md: not of the container's first process
-        at = f"{base}/execCPUAffinity"
-        _try(at, f"CPUs {cpus}", os.sched_setaffinity, pid, cpu_list(cpus))
+
+
+class InitialAffinity:
+    """While it is entered this process runs on the CPUs of execCPUAffinity.initial, and so does
+    what it starts, until that is in the container's cgroup (config.md, "Linux Process")."""
+
+    __slots__ = ("_at", "_before", "_cpus")
+
+    def __init__(self, process: dict[str, Any], base: str) -> None:
+        self._cpus: str = (process.get("execCPUAffinity") or {}).get("initial") or ""
+        self._at = f"{base}/execCPUAffinity/initial"
+        self._before: set[int] = set()
+
+    def __enter__(self) -> None:
+        if self._cpus:
+            self._before = os.sched_getaffinity(0)
+            _try(self._at, f"CPUs {self._cpus}", os.sched_setaffinity, 0, cpu_list(self._cpus))
+
+    def __exit__(self, *_: object) -> None:
+        if self._before:
+            os.sched_setaffinity(0, self._before)
+
+
+def _affinity(pid: int, process: dict[str, Any], base: str, in_exec: bool) -> None:
+    """Before the scheduler: SCHED_DEADLINE wants all CPUs (sched(7))."""
+    affinity = (process.get("execCPUAffinity") or {}) if in_exec else {}
+    final = affinity.get("final")
+    if final:
+        at = f"{base}/execCPUAffinity/final"
+        _try(at, f"CPUs {final}", os.sched_setaffinity, pid, cpu_list(final))
+    elif not affinity.get("initial"):
+        # The CPUs that we were given are not the container's, as the peers see it; the kernel
+        # leaves out those that its cpuset lacks.
+        try:
+            os.sched_setaffinity(pid, range(os.sysconf("SC_NPROCESSORS_CONF")))
+        except OSError as error:
+            from ocirt import log
+
+            log.warning(f"the process keeps the CPUs of ocirt: {error.strerror}")
 
 
 def _try(at: str, note: str, call: Any, *arguments: Any) -> None:

@@ -183,6 +183,29 @@ def id_mapped() -> Plan:
     return create(document)
 
 
+def labels() -> Plan:
+    """SELinux: of the process, its keyring, and the file systems made for it, all but those whose
+    labels are the policy's."""
+    document = config()
+    document["process"].update(terminal=False, selinuxLabel="a:b:process:s0:c1,c2")
+    document["linux"]["mountLabel"] = "a:b:file:s0:c1,c2"
+    options = ["size=1m", "rootcontext=a:b:own:s0"]
+    document["mounts"].append({"destination": "/own", "type": "tmpfs", "options": options})
+    return create(document, V1)
+
+
+def label_of_another_kind() -> Plan:
+    """podman --security-opt label=nested, and --group-add keep-groups."""
+    document = in_user_namespace()
+    document["mounts"] = [{"destination": "/tmp", "type": "tmpfs"}]
+    document["linux"]["mountLabel"] = "a:b:file:s0"
+    document["annotations"] = {
+        "run.oci.mount_context_type": "rootcontext",
+        "run.oci.keep_original_groups": "1",
+    }
+    return create(document)
+
+
 def sources() -> Plan:
     return compile_sources(user_namespace_joined().pins)
 
@@ -241,6 +264,8 @@ MAKERS: list[Callable[[], Plan]] = [
     user_namespace_without_root,
     user_namespace_joined,
     id_mapped,
+    labels,
+    label_of_another_kind,
     sources,
     exec_in_user_namespace,
     exec_with_filter,

@@ -1,4 +1,4 @@
-"""Operations on files: OPEN, TARGET, MKNOD, SYMLINK, WRITE, CHECK_FS, CLOSE, KEEP, CHDIR.
+"""Operations on files: OPEN, TARGET, MKNOD, SYMLINK, WRITE, XATTR, CHECK_FS, CLOSE, KEEP, CHDIR.
 
 They run in a folder of the test; slot 0 is that folder.
 """
@@ -514,6 +514,24 @@ def test_write_does_not_cross_mounts(start: Start) -> None:
     assert Path(f"/proc/{machine.pid}/comm").read_text() == "before\n"
     machine.do(op("ATTACH", 1, 3))
     assert machine.fail(op("WRITE", 0, "self/comm", b"after")).errno == errno.EXDEV
+
+
+def test_xattr(machine: Machine, folder: Path) -> None:
+    for value in (b"first", b"", b"a:b:c:s0"):
+        machine.do(op("XATTR", 0, "user.ocirt", value))
+        assert os.getxattr(folder, "user.ocirt") == value
+    report = machine.fail(op("XATTR", 0, "no.such", b"x"))
+    assert (report.step, report.errno) == (1, errno.EOPNOTSUPP)
+
+
+def test_xattr_is_of_a_folder(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    file = os.open(tmp_path / "file", os.O_PATH)
+    machine = start()
+    machine.send_fds(0, file)
+    os.close(file)
+    report = machine.fail(op("XATTR", 0, "user.ocirt", b"x"))
+    assert (report.step, report.errno) == (0, errno.ENOTDIR)
 
 
 # ---- CHDIR

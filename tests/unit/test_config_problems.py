@@ -284,6 +284,21 @@ ROWS: list[tuple[dict[str, Any], str, str]] = [
     ({"/hooks/prestart/0/env/0": "A"}, "/hooks/prestart/0/env/0", "must be NAME=VALUE"),
     ({"/hooks/poststop": [{"path": ""}]}, "/hooks/poststop/0/path", "must be an absolute path"),
     ({"/annotations": {"": ""}}, "/annotations/", "the name of an annotation must not be empty"),
+    (
+        {"/annotations": {"run.oci.mount_context_type": "seclabel"}},
+        "/annotations/run.oci.mount_context_type",
+        "'seclabel' is none of context, fscontext, defcontext, rootcontext",
+    ),
+    (
+        {"/annotations": {"run.oci.hooks.stdout": "log"}},
+        "/annotations/run.oci.hooks.stdout",
+        "must be an absolute path, not 'log'",
+    ),
+    (
+        {"/annotations": {"run.oci.hooks.stderr": "/log\0"}},
+        "/annotations/run.oci.hooks.stderr",
+        "must not contain a NUL byte",
+    ),
     # ---- namespaces and what needs them
     (
         {"/linux/namespaces/1/type": "pid", "/linux/sysctl": DELETE},
