@@ -174,6 +174,7 @@ The same as ``ocirt --version``.
 The script completes commands, options, their values and the ids of containers.
 
     source <(ocirt completion)
+    ocirt completion fish > ~/.config/fish/completions/ocirt.fish
 """,
     "help": """\
 Without COMMAND it lists all of them. The same as ``ocirt COMMAND --help``.

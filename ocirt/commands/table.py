@@ -246,7 +246,7 @@ _ALL = (
     ),
     Verb("features", "print what this runtime can do as JSON", ""),
     Verb("version", "print the version", ""),
-    Verb("completion", "print a completion script for bash", ""),
+    Verb("completion", "print a completion script for a shell", "[bash|fish|zsh]"),
     Verb("help", "explain a command", "[COMMAND]"),
 )
 

@@ -397,28 +397,3 @@ def test_an_empty_environment(tmp_path: Path) -> None:
     """CONTRACT.md row 6."""
     done = ocirt("--root", str(tmp_path), "list", "-q", env={}, capture_output=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-
-
-# ---- completion
-
-
-def complete(script: str, *words: str) -> list[str]:
-    test = (
-        f"{script}\nocirt() {{ [[ $* == '--root /x list -q' ]] && printf 'aa\\nab\\n'; }}\n"
-        'COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _ocirt; echo "${COMPREPLY[@]}"\n'
-    )
-    command = ["bash", "-c", test, "bash", *words]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
-    assert done.stderr == ""
-    return done.stdout.split()
-
-
-def test_completion(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["ocirt", "completion"]) == 0
-    script = capsys.readouterr().out
-    assert complete(script, "ocirt", "ki") == ["kill"]
-    assert complete(script, "ocirt", "kill", "--") == ["--all", "--help"]
-    assert complete(script, "ocirt", "--root", "/x", "kill", "a") == ["aa", "ab"]
-    assert complete(script, "ocirt", "list", "-f", "") == ["table", "json"]
-    assert complete(script, "ocirt", "--log-format", "") == ["text", "json"]
-    assert complete(script, "ocirt", "help", "st") == ["start", "state"]
