@@ -4,8 +4,8 @@
  *     python3 -I -S -X utf8 -X helper=PID -c BOOTSTRAP FOLDERS VERB argv...
  *
  * A binary and not a script with a #! line, so that the interpreter starts isolated and
- * without the site module, and pip has no line to rewrite. No environment variable is read:
- * engines call with an empty environment.
+ * without the site module, and pip has no line to rewrite. Of the environment only
+ * $XDG_RUNTIME_DIR and $USER are read: engines call with an empty one.
  *
  * The package lies where installers put it, relative to this file: for instance
  * ../lib/python3.N/site-packages; N names the interpreter too. An editable install is

@@ -131,6 +131,8 @@ struct clone_request {
 
 struct child {
     int exe_fd, control_fd, first_fd;
+    int user_namespace; /* or -1; with the ids that the child has there */
+    uint32_t uid, gid;
     char first_fd_text[12];
     int error; /* written by the child, read by the parent: they share memory */
 };
@@ -148,14 +150,55 @@ static void write_decimal(char *text, int number)
     *text = 0;
 }
 
+/* Who is not root loses all capabilities by execve, but for ambient ones (capabilities(7)). */
+static long keep_capabilities(void)
+{
+    struct {
+        uint32_t version;
+        int pid;
+    } head = {0x20080522 /* _LINUX_CAPABILITY_VERSION_3 */, 0};
+    struct {
+        uint32_t effective, permitted, inheritable;
+    } sets[2];
+
+    long error = raw(SYS_capget, (long)&head, (long)sets, 0, 0, 0);
+    if (error < 0)
+        return error;
+    for (int i = 0; i < 2; i++)
+        sets[i].inheritable = sets[i].permitted;
+    error = raw(SYS_capset, (long)&head, (long)sets, 0, 0, 0);
+    for (int i = 0; error >= 0 && i < 64; i++)
+        if (sets[i / 32].permitted >> i % 32 & 1)
+            error = raw(SYS_prctl, 47 /* PR_CAP_AMBIENT */, 2 /* RAISE */, i, 0, 0);
+    return error;
+}
+
+/* Before it executes the machine, which then belongs to that namespace altogether: who may look at
+ * it is up to the namespace's owner, and not to the host's root alone. */
+static long enter_user_namespace(const struct child *child)
+{
+    /* The memory is still the parent's: nobody who is in there may see it (CVE-2016-9962). */
+    raw(SYS_prctl, PR_SET_DUMPABLE, 0, 0, 0, 0);
+    long error = raw(SYS_setns, child->user_namespace, CLONE_NEWUSER, 0, 0, 0);
+    if (error < 0)
+        return error;
+    error = raw(SYS_setresgid, child->gid, child->gid, child->gid, 0, 0);
+    if (error >= 0)
+        error = raw(SYS_setresuid, child->uid, child->uid, child->uid, 0, 0);
+    return error >= 0 && child->uid ? keep_capabilities() : error;
+}
+
 /* The child's part. Returns -errno; it returns at all only if it failed. */
 static long become_machine(struct child *child)
 {
     int first = child->first_fd, exe_fd = child->exe_fd;
     char *argv[] = {(char *)"ocirt-machine", child->first_fd_text, NULL};
     char *env[] = {NULL};
+    long error = child->user_namespace < 0 ? 0 : enter_user_namespace(child);
 
-    long error = raw(SYS_close_range, first, ~0U, 1U << 2 /* CLOEXEC */, 0, 0);
+    if (error < 0)
+        return error;
+    error = raw(SYS_close_range, first, ~0U, 1U << 2 /* CLOEXEC */, 0, 0);
     if (error < 0)
         return error;
     if (exe_fd == first && (exe_fd = (int)raw(SYS_fcntl, exe_fd, F_DUPFD_CLOEXEC, first + 1, 0, 0)) < 0)
@@ -217,11 +260,12 @@ static long clone_child(struct clone_request *request, struct child *child)
 }
 
 int ocirt_spawn(uint64_t clone_flags, int cgroup_fd, int exe_fd, int control_fd, int first_fd,
-                int *pidfd)
+                int user_namespace, uint32_t uid, uint32_t gid, int *pidfd)
 {
     /* The parent sleeps until the child has executed or ended, so one stack is enough. */
     static unsigned char stack[16384] __attribute__((aligned(16)));
-    struct child child = {.exe_fd = exe_fd, .control_fd = control_fd, .first_fd = first_fd};
+    struct child child = {.exe_fd = exe_fd, .control_fd = control_fd, .first_fd = first_fd,
+                          .user_namespace = user_namespace, .uid = uid, .gid = gid};
     struct clone_request request = {
         .flags = clone_flags | CLONE_VM | CLONE_VFORK | 0x1000 /* CLONE_PIDFD */,
         .pidfd = (uintptr_t)pidfd,
@@ -238,11 +282,14 @@ int ocirt_spawn(uint64_t clone_flags, int cgroup_fd, int exe_fd, int control_fd,
         request.cgroup = (uint64_t)cgroup_fd;
     }
     write_decimal(child.first_fd_text, first_fd);
+    int dumpable = prctl(PR_GET_DUMPABLE);
 
     /* A handler of the parent must not run in the child, on memory that is the parent's. */
     raw(SYS_rt_sigprocmask, SIG_BLOCK, (long)&all, (long)&mask, sizeof mask, 0);
     long pid = clone_child(&request, &child);
     raw(SYS_rt_sigprocmask, SIG_SETMASK, (long)&mask, 0, sizeof mask, 0);
+    if (user_namespace >= 0 && dumpable == 1)
+        prctl(PR_SET_DUMPABLE, 1);
     if (pid < 0)
         return (int)pid;
     if (child.error < 0) {

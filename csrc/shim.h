@@ -21,9 +21,10 @@ size_t ocirt_machine_size(void);
  * a pidfd. clone_flags: CLONE_NEW*. cgroup_fd: the cgroup v2 folder to be born in, or -1.
  * The child has the descriptors below first_fd as they are and control_fd at first_fd,
  * nothing else; its argv is {"ocirt-machine", "<first_fd>"}, its environment empty, and all
- * its signals are blocked. */
+ * its signals are blocked. user_namespace: one to enter before it is executed, as uid and gid, with
+ * all capabilities there; or -1. */
 int ocirt_spawn(uint64_t clone_flags, int cgroup_fd, int exe_fd, int control_fd, int first_fd,
-                int *pidfd);
+                int user_namespace, uint32_t uid, uint32_t gid, int *pidfd);
 
 /* SOCK_SEQPACKET messages with descriptors. recv takes one descriptor at most: *fd is it, or
  * -1; EMSGSIZE if the message or its descriptors did not fit. connect: to a SOCK_STREAM socket, and

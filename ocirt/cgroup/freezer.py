@@ -90,7 +90,8 @@ def require(cgroup: dict[str, Any]) -> Freezer:
     """The same. Raises StateError where there is none."""
     freezer = find(cgroup)
     if freezer is None:
-        raise StateError("this host has no freezer cgroup")
+        where = "this host has" if cgroup.get("folders") else "the container has no cgroup, and so"
+        raise StateError(f"{where} no freezer cgroup")
     return freezer
 
 

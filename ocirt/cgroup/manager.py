@@ -177,14 +177,16 @@ class NoCgroup(Manager):
 
     __slots__ = ()
 
+    reason = "with --cgroup-manager disabled there is no cgroup to limit"
+    hint = ""
+
     def __init__(self) -> None:
         super().__init__({}, {}, "", False)
 
     def write(self, writes: Sequence[Write], base: str) -> None:
         for write in writes:
             if not write.optional:
-                text = "with --cgroup-manager disabled there is no cgroup to limit"
-                raise StateError(text, at=write.at)
+                raise StateError(self.reason, at=write.at, hint=self.hint)
 
     def limit_devices(self, rules: Rules, current: Rules | None = None) -> None:
         """The caller of create warns about them: engines always have some."""
@@ -201,20 +203,32 @@ def from_state(state: dict[str, Any]) -> Manager:
 
 
 def plan(
-    driver: str, layout: Layout, document: dict[str, Any], id: str, annotations: bool = True
+    driver: str,
+    layout: Layout,
+    document: dict[str, Any],
+    id: str,
+    annotations: bool = True,
+    rootless: bool = False,
 ) -> Manager:
     """Where the cgroups of a container will be; makes nothing.
 
     ``driver``: cgroupfs, systemd or disabled; ``document``: config.json; ``annotations``: may
-    they set properties of systemd's unit? Raises OcirtError.
+    they set properties of systemd's unit? ``rootless``: only what is delegated can be had. Raises
+    OcirtError.
     """
     if driver == "systemd":
         from ocirt.cgroup.systemd import plan_unit
 
-        return plan_unit(layout, document, id, annotations)
+        return plan_unit(layout, document, id, annotations, rootless)
     if driver == "disabled":
         return NoCgroup()
-    return plan_paths(layout, (document.get("linux") or {}).get("cgroupsPath") or "", id)
+    wanted = (document.get("linux") or {}).get("cgroupsPath") or ""
+    manager = plan_paths(layout, wanted, id)
+    if rootless:
+        from ocirt.cgroup.rootless import delegated
+
+        manager = delegated(manager, layout, bool(wanted))
+    return manager
 
 
 def plan_paths(layout: Layout, cgroups_path: str, id: str) -> Manager:

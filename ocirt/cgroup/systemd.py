@@ -131,6 +131,8 @@ class SystemdManager(Manager):
         carry_out(writes)
 
     def limit_devices(self, rules: Rules, current: Rules | None = None) -> None:
+        if self.user:
+            return  # only the host's root can, see ocirt.cgroup.rootless
         from ocirt.cgroup.systemd_properties import of_rules
 
         told = [(_DEVICES, found) for found in of_rules(rules, self.pure)]
@@ -170,17 +172,18 @@ class SystemdManager(Manager):
             raise
 
 
-def plan_unit(layout: Layout, document: dict[str, Any], id: str, allow: bool) -> SystemdManager:
+def plan_unit(
+    layout: Layout, document: dict[str, Any], id: str, allow: bool, user: bool
+) -> SystemdManager:
     """Where the container will be; makes nothing.
 
-    ``allow``: may annotations set properties of the unit? Raises OcirtError. A user's manager is
-    asked where its units are.
+    ``allow``: may annotations set properties of the unit? ``user``: is it the user's systemd?
+    Raises OcirtError. A user's manager is asked where its units are.
     """
     from ocirt.cgroup.systemd_annotations import annotated
-    from ocirt.cgroup.systemd_bus import connect, rootless
+    from ocirt.cgroup.systemd_bus import connect
 
     linux = document.get("linux") or {}
-    user = rootless()
     unit = parse(linux.get("cgroupsPath") or "", id, user)
     extra = annotated(document.get("annotations") or {}, allow)
     top, bus = "/", None

@@ -56,17 +56,6 @@ class SystemdError(KernelError):
         self.name = name
 
 
-def rootless() -> bool:
-    """Is the user's systemd the one to ask? Not root, or root of a user namespace alone."""
-    if os.geteuid() != 0:
-        return True
-    try:
-        with open("/proc/self/uid_map") as file:
-            return file.read().split() != ["0", "0", "4294967295"]
-    except FileNotFoundError:
-        return False  # a kernel without user namespaces
-
-
 def connect(user: bool) -> Bus:
     """A connection to the manager of the system, or of the user.
 

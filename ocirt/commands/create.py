@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ocirt.host.rootless import is_rootless
 from ocirt.runtime.create import Options as CreateOptions
 from ocirt.runtime.create import create
 from ocirt.runtime.store import Store
@@ -17,6 +18,7 @@ def create_options(options: Options) -> CreateOptions:
     wanted = CreateOptions(options.bundle or ".")
     wanted.config = options.config
     wanted.cgroup_driver = "systemd" if globals.systemd_cgroup else globals.cgroup_manager
+    wanted.rootless = lacks_rights(globals.rootless)
     wanted.systemd_annotations = globals.systemd_annotations == "true"
     wanted.pid_file = options.pid_file
     wanted.console_socket = options.console_socket
@@ -25,6 +27,11 @@ def create_options(options: Options) -> CreateOptions:
     wanted.keyring = not options.no_new_keyring
     wanted.preserve_fds = options.preserve_fds
     return wanted
+
+
+def lacks_rights(rootless: str) -> bool:
+    """What the global option says of the host's cgroups: true, false or auto."""
+    return is_rootless() if rootless in ("auto", "") else rootless == "true"
 
 
 def run(options: Options) -> int:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 
 from ocirt import log
+from ocirt.commands.create import lacks_rights
 from ocirt.commands.output import put
 from ocirt.config.load import load
 from ocirt.errors import OcirtError
+from ocirt.host.rootless import is_ordinary, is_rootless
 from ocirt.plan.container import Request, compile_create
 from ocirt.plan.host_work import SOURCES
 from ocirt.plan.program import SYNC
@@ -41,7 +43,17 @@ def run(options: Options) -> int:
         return cgroup_mounts(layout, manager, kinds)
 
     filter = _filter(document)
-    plan = compile_create(Request(document, config.bundle, "ID", mounts, filter=filter))
+    plan = compile_create(
+        Request(
+            document,
+            config.bundle,
+            "ID",
+            mounts,
+            filter=filter,
+            rootless=is_rootless(),
+            ordinary=is_ordinary(),
+        )
+    )
     verify(plan)
     sources = _sources(plan)
     limits = _limits(document, manager)
@@ -76,7 +88,8 @@ def _cgroup(options: Options, document: dict[str, Any]) -> tuple[Layout, Manager
 
     layout, globals = detect(), options.globals
     driver = "systemd" if globals.systemd_cgroup else globals.cgroup_manager
-    return layout, plan_cgroup(driver, layout, document, "ID")
+    rootless = lacks_rights(globals.rootless)
+    return layout, plan_cgroup(driver, layout, document, "ID", rootless=rootless)
 
 
 def _filter(document: dict[str, Any]) -> Filter | None:

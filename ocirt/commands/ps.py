@@ -13,15 +13,25 @@ from ocirt.runtime.store import Store
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ocirt.cli import Options
+    from ocirt.runtime.store import State
 
 
 def run(options: Options) -> int:
-    """The processes of the container's cgroup and of those below it, as the host sees them."""
+    """The processes of the container, as the host sees them."""
     state = Store(options.globals.root).open(options.id).read_state()
-    pids = from_state(state.cgroup).processes() if state else []
+    pids = _processes(state) if state else []
     if options.format == "json":
         return put(dumps(pids) + "\n")
     return put(select(host_ps(options.arguments[1:] or ["-ef"]), pids))
+
+
+def _processes(state: State) -> list[int]:
+    """Those of its cgroup and of the cgroups below it, where it has one."""
+    if state.cgroup.get("folders"):
+        return from_state(state.cgroup).processes()
+    from ocirt.runtime.members import members
+
+    return members(state)
 
 
 def host_ps(arguments: list[str]) -> str:

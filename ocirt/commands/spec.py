@@ -47,12 +47,13 @@ _NAMESPACES = ("pid", "network", "ipc", "uts", "mount")
 
 def run(options: Options) -> int:
     """Never replaces a file."""
-    if options.rootless:
-        raise OcirtError("spec --rootless: rootless containers are not there yet")
     from ocirt.json_text import dumps
 
     path = os.path.join(options.bundle, "config.json")
-    text = dumps(default_config(), 2) + "\n"
+    document = default_config()
+    if options.rootless:
+        make_rootless(document)
+    text = dumps(document, 2) + "\n"
     try:
         with open(path, "x", encoding="utf-8") as file:
             file.write(text)
@@ -96,6 +97,28 @@ def default_config() -> dict[str, Any]:
             "readonlyPaths": list(_READONLY),
         },
     }
+
+
+def make_rootless(document: dict[str, Any]) -> None:
+    """What an ordinary user without further ids can run: the caller is the container's root, the
+    network is the host's, and nothing is limited."""
+    linux = document["linux"]
+    del linux["resources"]
+    linux["namespaces"] = [n for n in linux["namespaces"] if n["type"] != "network"]
+    linux["namespaces"].append({"type": "user"})
+    linux["uidMappings"] = [{"containerID": 0, "hostID": os.geteuid(), "size": 1}]
+    linux["gidMappings"] = [{"containerID": 0, "hostID": os.getegid(), "size": 1}]
+    mounts = []
+    for mount in document["mounts"]:
+        if mount["destination"] == "/sys":
+            # A sysfs belongs to a network namespace. The host's has its cgroups mounted in it.
+            options = ["rbind", "nosuid", "noexec", "nodev", "ro"]
+            mount = {"destination": "/sys", "type": "none", "source": "/sys", "options": options}
+        elif mount["destination"] == "/dev/pts":
+            # The group of terminals has no id in there.
+            mount["options"] = [o for o in mount["options"] if not o.startswith("gid=")]
+        mounts.append(mount)
+    document["mounts"] = mounts
 
 
 def _mount(destination: str, fs_type: str, source: str, options: str) -> dict[str, Any]:

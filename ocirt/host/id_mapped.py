@@ -8,6 +8,7 @@ import os
 from ocirt.errors import KernelError
 from ocirt.host import id_maps, kernel
 from ocirt.host.constants import AT_RECURSIVE, MOUNT_ATTR_IDMAP
+from ocirt.host.rootless import in_user_namespace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,4 +50,6 @@ def _apply(pin: Pin, wanted: IdMap, mount: int, namespace: int) -> None:
         number = error.errno or 0
         text = f"id-mapped mount of {pin.path}: {error.strerror}"
         hint = _HINTS.get(number, "")
+        if number == errno.EPERM and in_user_namespace():
+            hint = "its file system belongs to the host, and ocirt is not the host's root"
         raise KernelError(text, at=wanted.at, errno=number, hint=hint) from None

@@ -27,6 +27,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    Birth = tuple[int, int, int]
+
+NOWHERE: Birth = (-1, 0, 0)  # no user namespace to be born in
 _NOEXEC = 8  # ST_NOEXEC of statvfs(3)
 
 
@@ -88,17 +91,25 @@ def _machine_file(folders: Sequence[str] = ("/run", "/var/tmp", "/tmp", "/dev/sh
 
 
 def spawn(
-    flags: int, cgroup_fd: int, exe_fd: int, control_fd: int, first_free_fd: int
+    flags: int,
+    cgroup_fd: int,
+    exe_fd: int,
+    control_fd: int,
+    first_free_fd: int,
+    birth: Birth = NOWHERE,
 ) -> tuple[int, int]:
     """Starts the machine in a new process; returns (pid, pidfd).
 
     ``flags``: CLONE_NEW*. ``cgroup_fd``: the cgroup v2 folder to start in, or -1.
     The child has the descriptors below ``first_free_fd`` as they are here, ``control_fd`` at
     number ``first_free_fd``, and no others; its signals are blocked, its environment is empty.
-    A failure of execveat is raised here as well, and leaves no child.
+    ``birth``: (user namespace, uid, gid) that it enters before it is executed, with all capabilities
+    there. A failure of execveat is raised here as well, and leaves no child.
     """
     pidfd = ffi.new("int *", -1)
-    pid = _check(lib.ocirt_spawn(flags, cgroup_fd, exe_fd, control_fd, first_free_fd, pidfd))
+    pid = _check(
+        lib.ocirt_spawn(flags, cgroup_fd, exe_fd, control_fd, first_free_fd, *birth, pidfd)
+    )
     return pid, pidfd[0]
 
 

@@ -19,6 +19,7 @@ from ocirt.host.constants import (
     NSFS_MAGIC,
     OPEN_TREE_CLONE,
 )
+from ocirt.host.rootless import is_ordinary
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
 def open_pin(pin: Pin) -> int:
     """A descriptor of what ``pin`` names. Raises KernelError at the pin's place.
 
-    rootfs     a copy of the mounts at a folder, attached nowhere
+    rootfs     a copy of the mounts at a folder, attached nowhere; for an ordinary user, who can't
+               copy them here, the folder itself; so with tree, null and device
     tree       the same of a bind mount's source: a folder or a file
     folder     the folder itself
     namespace  a namespace file of the type ``pin.detail``
@@ -45,6 +47,8 @@ def open_pin(pin: Pin) -> int:
 
 
 def _clone(fd: int, recursive: bool) -> int:
+    if is_ordinary():
+        return fd
     flags = OPEN_TREE_CLONE | AT_EMPTY_PATH | (AT_RECURSIVE if recursive else 0)
     try:
         return kernel.open_tree(fd, "", flags)

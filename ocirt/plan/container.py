@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from ocirt.config.annotation_rules import keeps_groups, mount_label_option
+from ocirt.errors import OcirtError
 from ocirt.host.constants import MOUNT_ATTR_RDONLY
 from ocirt.plan import paths, process
 from ocirt.plan.devices import compile_devices
-from ocirt.plan.host_work import HOOKS, NET_DEVICES, READY, SOURCES, TAG_HOST_ROOT
+from ocirt.plan.groups import rule
+from ocirt.plan.host_work import (
+    HOOKS,
+    NET_DEVICES,
+    READY,
+    SOURCES,
+    TAG_HOST_ROOT,
+    send_mount_namespace,
+)
 from ocirt.plan.mounts import MountContext, compile_mounts, default_propagation
 from ocirt.plan.namespaces import Namespaces, compile_namespaces
 from ocirt.plan.ops import NO_SLOT
@@ -32,10 +41,23 @@ class Request:
     ``cgroup``: gives the parts of a mount of type cgroup (called only if there is one);
     ``first_fd``: descriptors from this number on are not the container's;
     ``keyring``, ``pivot``: false with --no-new-keyring, --no-pivot;
-    ``filter``: of system calls, made of linux.seccomp.
+    ``filter``: of system calls, made of linux.seccomp;
+    ``rootless``: ocirt lacks the rights of the host's root; ``ordinary``: it has none at all.
     """
 
-    __slots__ = ("bundle", "cgroup", "document", "filter", "first_fd", "id", "keyring", "pivot")
+    __slots__ = (
+        "bundle",
+        "cgroup",
+        "document",
+        "filter",
+        "first_fd",
+        "groups",
+        "id",
+        "keyring",
+        "ordinary",
+        "pivot",
+        "rootless",
+    )
 
     def __init__(
         self,
@@ -47,6 +69,8 @@ class Request:
         keyring: bool = True,
         pivot: bool = True,
         filter: Filter | None = None,
+        rootless: bool = False,
+        ordinary: bool = False,
     ) -> None:
         self.document = document
         self.bundle = bundle
@@ -56,6 +80,9 @@ class Request:
         self.keyring = keyring
         self.pivot = pivot
         self.filter = filter
+        self.rootless = rootless
+        self.ordinary = ordinary
+        self.groups = rule(keeps_groups(document), rootless)
 
 
 def compile_create(request: Request) -> Plan:
@@ -64,7 +91,13 @@ def compile_create(request: Request) -> Plan:
     document = request.document
     linux = document.get("linux") or {}
     namespaces = Namespaces(linux)
-    compile_namespaces(plan, namespaces, linux, document["process"], keeps_groups(document))
+    plan.mapped = request.rootless or namespaces.has("user")
+    if request.ordinary and not namespaces.has("user"):
+        text = "who is not root needs a user namespace for a container"
+        hint = "ocirt spec --rootless writes a config.json with one"
+        raise OcirtError(text, at="/linux/namespaces", hint=hint)
+    wanted = document["process"]
+    compile_namespaces(plan, namespaces, linux, wanted, request.groups, request.ordinary)
     if linux.get("netDevices"):
         plan.sync(NET_DEVICES, "/linux/netDevices")
     if request.keyring:
@@ -91,14 +124,16 @@ def _file_system(
     document = request.document
     mounts = document.get("mounts") or []
     label = MountLabel(linux.get("mountLabel") or "", mount_label_option(document))
-    if namespaces.has("user") and "mount" in namespaces.new:
+    if namespaces.has("user") and ("mount" in namespaces.new or request.ordinary):
+        if request.ordinary and "user" in namespaces.joined:
+            send_mount_namespace(plan)
         plan.sync(SOURCES, "/linux/namespaces")
     root = attach_root(plan, document, request.bundle)
     cgroup = request.cgroup() if any(m.get("type") == "cgroup" for m in mounts) else []
     propagation = default_propagation(linux.get("rootfsPropagation") or "")
     context = MountContext(root, request.bundle, propagation, linux, cgroup, label)
     compile_mounts(plan, mounts, context)
-    compile_devices(plan, document, root)
+    compile_devices(plan, document, root, request.rootless)
     process.make_cwd(plan, document["process"], root)
     _hooks(plan, document)
     switch_root(plan, document, root, request.pivot)
@@ -146,5 +181,7 @@ def _process(plan: Plan, request: Request, linux: dict[str, Any]) -> None:
     # From here on nothing of the host is open.
     plan.add("KEEP", start, report, NO_SLOT, NO_SLOT, at="", note="start")
     park = (start, report)
-    keep = keeps_groups(request.document)
-    process.compile_program(plan, wanted, "/process", request.first_fd, park, request.filter, keep)
+    groups = request.groups
+    process.compile_program(
+        plan, wanted, "/process", request.first_fd, park, request.filter, groups
+    )

@@ -46,14 +46,16 @@ def is_callers_dev(mounts: list[dict[str, Any]]) -> bool:
     return False
 
 
-def compile_devices(plan: Plan, document: dict[str, Any], root: int) -> None:
+def compile_devices(
+    plan: Plan, document: dict[str, Any], root: int, rootless: bool = False
+) -> None:
     """Makes every device node and link, each relative to the folder that was opened for it
-    (CVE-2026-41579: a /dev that is a link to the host)."""
+    (CVE-2026-41579: a /dev that is a link to the host). ``rootless``: see Request."""
     listed = (document.get("linux") or {}).get("devices") or []
     if is_callers_dev(document.get("mounts") or []):
         return
     paths = {inside(device["path"]) for device in listed}
-    bound = Namespaces(document.get("linux") or {}).has("user")
+    bound = rootless or Namespaces(document.get("linux") or {}).has("user")
     note = "default devices"
     dev = _folder(plan, root, "dev", "/linux/devices", note, "dev")
     for name, (major, minor) in _DEFAULT.items():

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from ocirt.host.constants import CLONE_NEWPID
 from ocirt.plan import process
+from ocirt.plan.groups import SET
 from ocirt.plan.host_work import READY
 from ocirt.plan.ops import NO_SLOT
 from ocirt.plan.program import Plan
@@ -24,7 +25,7 @@ def join(
     namespaces: Namespaces,
     linux: dict[str, Any],
     wanted: dict[str, Any],
-    keep_groups: bool = False,
+    groups: int,
 ) -> None:
     """Enter the namespaces of the container, as a new process in them.
 
@@ -35,7 +36,7 @@ def join(
     flags = namespaces.flags()
     if flags:
         plan.add("SETNS", init, flags, at="/linux/namespaces", note="container")
-    _enter_user_namespace(plan, namespaces, linux, wanted, keep_groups)
+    _enter_user_namespace(plan, namespaces, linux, wanted, groups)
     plan.add("CLOSE", init, at="")
     if not namespaces.has("mount"):
         folder = plan.pin("container root", "folder", "/proc/PID/root", "/root/path")
@@ -51,12 +52,13 @@ def _enter_user_namespace(
     namespaces: Namespaces,
     linux: dict[str, Any],
     wanted: dict[str, Any],
-    keep_groups: bool = False,
+    groups: int,
 ) -> None:
     if namespaces.has("user"):
         from ocirt.plan.user_namespace import become_root
 
-        become_root(plan, linux, wanted, "/linux/namespaces", keep_groups)
+        plan.mapped = True
+        become_root(plan, linux, wanted, "/linux/namespaces", groups)
 
 
 def compile_join_exec(
@@ -69,16 +71,17 @@ def compile_join_exec(
     keyring: bool,
     base: str,
     filter: Filter | None = None,
-    keep_groups: bool = False,
+    groups: int = SET,
 ) -> Plan:
     """The plan of one process in a container.
 
     ``wanted``: a process object; ``base``: its JSON pointer, "" where it is a document of
     its own; ``linux``: the container's; ``keyring``: join the container's session keyring;
-    ``filter``: of system calls, none for hooks; ``keep_groups``: it has those of ocirt's caller.
+    ``filter``: of system calls, none for hooks; ``groups``: of
+    ocirt.plan.groups.
     """
     plan = Plan()
-    join(plan, namespaces, linux, wanted, keep_groups)
+    join(plan, namespaces, linux, wanted, groups)
     if keyring:
         process.join_keyring(plan, id, wanted, base)
     process.open_procfs_for_labels(plan, wanted, base)
@@ -93,12 +96,16 @@ def compile_join_exec(
     plan.sync(READY, base)
     process.compile_labels(plan, wanted, base)
     plan.add("KEEP", NO_SLOT, NO_SLOT, NO_SLOT, NO_SLOT, at="")
-    process.compile_program(plan, wanted, base, first_fd, filter=filter, keep_groups=keep_groups)
+    process.compile_program(plan, wanted, base, first_fd, filter=filter, groups=groups)
     return plan
 
 
 def compile_host_hook(
-    hook: dict[str, Any], at: str, namespaces: Namespaces, document: dict[str, Any]
+    hook: dict[str, Any],
+    at: str,
+    namespaces: Namespaces,
+    document: dict[str, Any],
+    groups: int = SET,
 ) -> Plan:
     """A createContainer hook: a program of the host's root, run in the container's
     namespaces while that root is still there (config.md, "createContainer Hooks")."""
@@ -109,7 +116,7 @@ def compile_host_hook(
     if flags:
         plan.add("SETNS", init, flags, at="/linux/namespaces", note="container")
     linux: dict[str, Any] = document.get("linux") or {}
-    _enter_user_namespace(plan, namespaces, linux, document["process"])
+    _enter_user_namespace(plan, namespaces, linux, document["process"], groups)
     plan.add("CHROOT", host, at=at, note="hook")
     if flags & CLONE_NEWPID:
         plan.add("FORK", at=at, note="hook")

@@ -39,17 +39,9 @@ _OWNER = "is the owner of the root file system mapped in the user namespace?"
 def hint(plan: Plan, instruction: Instruction, errno: int) -> str:
     """A sentence, or "" for none."""
     found = _OF_PLACES.get(instruction.at.rpartition("/")[2], "")
-    if not found and in_user_namespace(plan):
+    if not found and plan.mapped:
         return _in_user_namespace(instruction, errno_name(errno))
     return found
-
-
-def in_user_namespace(plan: Plan) -> bool:
-    """Does the plan enter one?"""
-    return any(
-        i.op.name in ("SETNS", "UNSHARE") and int(i.value("flags")) & CLONE_NEWUSER  # type: ignore[arg-type]
-        for i in plan.instructions
-    )
 
 
 def _in_user_namespace(instruction: Instruction, error: str) -> str:
@@ -58,6 +50,10 @@ def _in_user_namespace(instruction: Instruction, error: str) -> str:
         key = instruction.value("key") if op == "FSCONFIG" else ""
         if op in ("GROUPS", "SETGID", "SETUID", "MKNOD") or key in ("uid", "gid"):
             return _NOT_MAPPED
+    if error == "EPERM" and op == "GROUPS":
+        return "in this user namespace nobody may change groups: only one gid is mapped"
+    if error == "EPERM" and op == "SETNS":
+        return "it must belong to a user namespace in which ocirt has rights"
     if op == "UNSHARE" and instruction.value("flags") == CLONE_NEWUSER:
         return _NEW.get(error, "")
     if error == "EPERM" and op == "SETATTR":

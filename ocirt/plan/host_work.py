@@ -23,6 +23,7 @@ TAG_MASTER = 1  # the terminal's master side
 TAG_HOST_ROOT = 2  # the root that createContainer hooks find their programs in
 TAG_COPY_FROM = 3
 TAG_COPY_TO = 4
+TAG_MOUNTS = 5  # the machine's mount namespace
 TAG_SOURCE = 16  # and above: the copy of the pin with this index
 
 
@@ -32,3 +33,14 @@ def copy_up(plan: Plan, source: int, mount: int, at: str) -> None:
     plan.add("SEND", source, TAG_COPY_FROM, at=at, note=note)
     plan.add("SEND", mount, TAG_COPY_TO, at=at, note=note)
     plan.sync(COPY_UP, at)
+
+
+def send_mount_namespace(plan: Plan) -> None:
+    """To an ordinary user, who may not open it by the machine's pid: nobody who is in the user
+    namespace that is joined may look at the machine, and so its owner may not either."""
+    at, note = "/linux/namespaces", "mount namespace"
+    root, found = plan.slot("host root"), plan.slot("mount namespace")
+    plan.add("OPEN_ROOT", root, at=at, note=note)
+    plan.add("OPEN", root, "proc/self/ns/mnt", 0, 0, found, at=at, note=note)
+    plan.add("SEND", found, TAG_MOUNTS, at=at, note=note)
+    plan.add("CLOSE", found, at=at)

@@ -17,6 +17,7 @@ from ocirt.host.constants import (
     CLONE_NEWUSER,
     NAMESPACE_FLAGS,
 )
+from ocirt.plan.groups import SET, set_groups
 from ocirt.plan.host_work import ID_MAPS, TIME_OFFSETS
 
 TYPE_CHECKING = False
@@ -55,15 +56,23 @@ def compile_namespaces(
     namespaces: Namespaces,
     linux: dict[str, Any],
     process: dict[str, Any],
-    keep_groups: bool = False,
+    groups: int = SET,
+    ordinary: bool = False,
 ) -> None:
     """The container's namespaces; ends with the process as leader of its own session.
 
-    ``linux``, ``process``: the container's, for the ids in a user namespace; ``keep_groups``:
-    those of the caller.
+    ``linux``, ``process``: the container's, for the ids in a user namespace; ``groups``: of
+    ocirt.plan.groups; ``ordinary``: see Request. The machine of an ordinary user is born in a user
+    namespace that is new; not in one that is joined, whose root could trace it then.
     """
-    if namespaces.has("user"):
-        forks = _with_user_namespace(plan, namespaces, linux, process, keep_groups)
+    if ordinary and "user" in namespaces.new:
+        set_groups(plan, (), groups, namespaces.new["user"], "user namespace")
+        # What is joined can only be what belongs to that namespace: nothing, as yet.
+        for kind in namespaces.joined:
+            _join(plan, namespaces, kind)
+        forks = _unshare_rest(plan, namespaces)
+    elif namespaces.has("user"):
+        forks = _with_user_namespace(plan, namespaces, linux, process, groups, ordinary)
     else:
         forks = _without_user_namespace(plan, namespaces)
     if forks:
@@ -97,15 +106,23 @@ def _with_user_namespace(
     namespaces: Namespaces,
     linux: dict[str, Any],
     process: dict[str, Any],
-    keep_groups: bool,
+    groups: int,
+    ordinary: bool,
 ) -> bool:
     """The same. What is joined is joined first, with the rights of the host: it may belong to
-    another user namespace."""
+    another user namespace. An ordinary user has no rights but in the user namespace."""
     from ocirt.plan.user_namespace import become_root
 
+    if ordinary:
+        at = namespaces.joined["user"][1]
+        _join(plan, namespaces, "user")
+        plan.sync(ID_MAPS, at)
+        become_root(plan, linux, process, at, groups)
     for kind in namespaces.joined:
         if kind != "user":
             _join(plan, namespaces, kind)
+    if ordinary:
+        return _unshare_rest(plan, namespaces)
     if "user" in namespaces.joined:
         _join(plan, namespaces, "user")
         at = namespaces.joined["user"][1]
@@ -113,7 +130,12 @@ def _with_user_namespace(
         at = namespaces.new["user"]
         plan.add("UNSHARE", CLONE_NEWUSER, at=at, note="user namespace")
     plan.sync(ID_MAPS, at)
-    become_root(plan, linux, process, at, keep_groups)
+    become_root(plan, linux, process, at, groups)
+    return _unshare_rest(plan, namespaces)
+
+
+def _unshare_rest(plan: Plan, namespaces: Namespaces) -> bool:
+    """Those that belong to the user namespace that the process is in; must it fork then?"""
     flags = sum(NAMESPACE_FLAGS[kind] for kind in namespaces.new if kind != "user")
     if flags:
         plan.add("UNSHARE", flags, at="/linux/namespaces", note="namespaces")

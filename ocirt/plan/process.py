@@ -17,6 +17,7 @@ from ocirt.host.constants import (
     PR_SET_NO_NEW_PRIVS,
     PR_SET_SECUREBITS,
 )
+from ocirt.plan.groups import SET, set_groups
 from ocirt.plan.host_work import TAG_MASTER
 from ocirt.plan.ops import KIND_DIR, KIND_FILE, NO_SLOT, TARGET_ORDINARY
 from ocirt.plan.paths import inside, open_procfs
@@ -142,10 +143,10 @@ def compile_program(
     first_fd: int,
     park: tuple[int, int] | None = None,
     filter: Filter | None = None,
-    keep_groups: bool = False,
+    groups: int = SET,
 ) -> None:
     """Privileges, filter of system calls, and the program; ``park``: the slots (start, report)
-    of a container that waits for start; ``keep_groups``: the supplementary groups stay.
+    of a container that waits for start; ``groups``: of ocirt.plan.groups.
 
     After the filter comes as little as can be: it may forbid what the machine needs. Without
     no_new_privs only CAP_SYS_ADMIN may load it (seccomp(2)), which is kept until then.
@@ -156,7 +157,7 @@ def compile_program(
     permitted = capability_mask(sets.get("permitted"))
     effective = capability_mask(sets.get("effective")) & permitted
     kept = _SYS_ADMIN if filter and not process.get("noNewPrivileges") else 0
-    _compile_user(plan, process, base, keep_groups)
+    _compile_user(plan, process, base, groups)
     plan.add("CAPSET", effective | kept, permitted | kept, inheritable, at=at, note="capabilities")
     # The kernel refuses ambient ones that are not both permitted and inheritable.
     ambient = capability_mask(sets.get("ambient")) & permitted & inheritable
@@ -175,12 +176,11 @@ def compile_program(
     plan.add("EXEC", args, environment, first_fd, at=at_program, note=program)
 
 
-def _compile_user(plan: Plan, process: dict[str, Any], base: str, keep_groups: bool) -> None:
+def _compile_user(plan: Plan, process: dict[str, Any], base: str, groups: int) -> None:
     """User, groups and working directory, with all capabilities but those that the bounding set
     takes from the program."""
     user = process.get("user") or {}
     uid, gid = user.get("uid") or 0, user.get("gid") or 0
-    groups = [group.to_bytes(4, "little") for group in user.get("additionalGids") or []]
     sets = process.get("capabilities")
     at, note = f"{base}/user", "user"
     if sets is not None:
@@ -188,8 +188,7 @@ def _compile_user(plan: Plan, process: dict[str, Any], base: str, keep_groups: b
         plan.add("BOUNDING", keep, at=f"{base}/capabilities/bounding", note="capabilities")
     plan.add("PRCTL", PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP, at=at, note=note)
     plan.add("OWN_STDIO", uid, at=f"{at}/uid", note=note)
-    if not keep_groups:
-        plan.add("GROUPS", b"".join(groups), at=f"{at}/additionalGids", note=note)
+    set_groups(plan, user.get("additionalGids") or [], groups, f"{at}/additionalGids", note)
     plan.add("SETGID", gid, at=f"{at}/gid", note=note)
     plan.add("SETUID", uid, at=f"{at}/uid", note=note)
     plan.add("CHDIR", process["cwd"], at=f"{base}/cwd", note="working directory")

@@ -107,17 +107,19 @@ class Plan:
 
     ``clone_flags``: CLONE_NEW* flags that the machine is born with.
     ``instructions``: the operations, SYNCs among them; ``pins``: see Pin;
-    ``slot_names[slot]``: what a slot holds, for people.
+    ``slot_names[slot]``: what a slot holds, for people;
+    ``mapped``: the process is in a user namespace.
     ``warnings``: what was passed over on purpose, as (pointer, text).
     """
 
-    __slots__ = ("clone_flags", "instructions", "pins", "slot_names", "warnings")
+    __slots__ = ("clone_flags", "instructions", "mapped", "pins", "slot_names", "warnings")
 
     def __init__(self) -> None:
         self.clone_flags = 0
         self.instructions: list[Instruction] = []
         self.pins: list[Pin] = []
         self.slot_names: list[str] = []
+        self.mapped = False
         self.warnings: list[tuple[str, str]] = []
 
     def slot(self, name: str) -> int:

@@ -16,6 +16,8 @@ from ocirt.plan.program import Plan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ocirt.plan.program import Pin
 
 O_PATH = 0o10000000
@@ -23,12 +25,15 @@ TREES = ("rootfs", "tree")
 KINDS = (*TREES, "null", "device")
 
 
-def compile_sources(pins: list[Pin]) -> Plan:
-    """The program of a second machine, one with the host's rights. It sends a copy for the pin
-    with index i as TAG_SOURCE + i."""
+def compile_sources(pins: list[Pin], enter: Callable[[Plan], None] | None = None) -> Plan:
+    """The program of a second machine, one with the host's rights, or one that gets its rights by
+    ``enter``. It sends a copy for the pin with index i as TAG_SOURCE + i; its first pin is for the
+    container's pidfd or mount namespace."""
     plan = Plan()
     note = "mounts for a user namespace"
     container = plan.pin("container", "pidfd", "", "")
+    if enter:
+        enter(plan)
     plan.add("SETNS", container, CLONE_NEWNS, at="/linux/namespaces", note=note)
     plan.add("CLOSE", container, at="")
     root, found, copy = (plan.slot(name) for name in ("host root", "found", "copy"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ocirt.plan.groups import set_groups
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -22,13 +24,12 @@ def set_up_ids(linux: dict[str, Any], process: dict[str, Any]) -> tuple[int, int
 
 
 def become_root(
-    plan: Plan, linux: dict[str, Any], process: dict[str, Any], at: str, keep_groups: bool = False
+    plan: Plan, linux: dict[str, Any], process: dict[str, Any], at: str, groups: int
 ) -> None:
-    """After the way into the user namespace: an id in it, and no group of the host's, unless
-    they are kept."""
+    """After the way into the user namespace: an id in it, and no group of the host's; ``groups``:
+    of ocirt.plan.groups."""
     uid, gid = set_up_ids(linux, process)
     note = "user namespace"
-    if not keep_groups:
-        plan.add("GROUPS", b"", at=at, note=note)
+    set_groups(plan, (), groups, at, note)
     plan.add("SETGID", gid, at=at, note=note)
     plan.add("SETUID", uid, at=at, note=note)

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 
+from ocirt.host.rootless import is_rootless
 from ocirt.plan.exec import compile_host_hook, compile_join_exec
+from ocirt.plan.groups import rule
 from ocirt.plan.host_work import READY, TAG_HOST_ROOT
 from ocirt.plan.namespaces import Namespaces
 from ocirt.runtime.hooks import run_hook
@@ -31,7 +33,7 @@ def run_create_container(
     host_root = session.received.pop(TAG_HOST_ROOT)
 
     def start(hook: dict[str, Any], at: str, standard: tuple[int, int, int]) -> tuple[int, int]:
-        plan = compile_host_hook(hook, at, namespaces, document)
+        plan = compile_host_hook(hook, at, namespaces, document, rule(False, is_rootless()))
         return _start(plan, {"pidfd": session.pidfd, "sent": host_root}, standard)
 
     try:
@@ -55,7 +57,14 @@ def run_start_container(container: Container, state: State, document: dict[str, 
         wanted["args"] = hook.get("args") or [hook["path"]]
         wanted["env"] = hook.get("env") or []
         plan = compile_join_exec(
-            wanted, linux, namespaces, id=state.id, first_fd=3, keyring=False, base=at
+            wanted,
+            linux,
+            namespaces,
+            id=state.id,
+            first_fd=3,
+            keyring=False,
+            base=at,
+            groups=rule(False, is_rootless()),
         )
         # The file to execute is `path`; args[0] is only what it is called.
         _set_program(plan, hook["path"])

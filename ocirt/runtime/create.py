@@ -18,7 +18,9 @@ from ocirt.cgroup.layout import Layout, detect
 from ocirt.cgroup.manager import Manager, plan
 from ocirt.config.load import Config, load
 from ocirt.errors import OcirtError
+from ocirt.host.kernel import NOWHERE
 from ocirt.host.pins import open_pin
+from ocirt.host.rootless import is_ordinary, is_rootless
 from ocirt.plan.container import Request, compile_create
 from ocirt.plan.host_work import (
     COPY_UP,
@@ -54,7 +56,7 @@ class Options:
 
     ``config``: the file to read instead of the bundle's config.json; ``keep_console``: the caller keeps the terminal's master side (run in the foreground);
     ``cgroup_driver``: cgroupfs, systemd or disabled; ``systemd_annotations``: annotations
-    org.systemd.property.* are allowed.
+    org.systemd.property.* are allowed; ``rootless``: cgroups are those that the host delegates.
     """
 
     __slots__ = (
@@ -68,6 +70,7 @@ class Options:
         "pidfd_socket",
         "pivot",
         "preserve_fds",
+        "rootless",
         "systemd_annotations",
     )
 
@@ -83,6 +86,7 @@ class Options:
         self.keep_console = False
         self.cgroup_driver = "cgroupfs"
         self.systemd_annotations = True
+        self.rootless = is_rootless()
 
 
 class Created:
@@ -150,8 +154,10 @@ class _Create:
             self.user = UserNamespace(self.document)
         else:
             capabilities.leave_out(self.document["process"], "/process")
-        driver, annotations = options.cgroup_driver, options.systemd_annotations
-        self.manager: Manager = plan(driver, self.layout, self.document, id, annotations)
+        driver = options.cgroup_driver
+        self.manager: Manager = plan(
+            driver, self.layout, self.document, id, options.systemd_annotations, options.rootless
+        )
         listed = (linux.get("resources") or {}).get("devices") or []
         if listed and driver == "disabled":
             text = "not applied, the container is in its caller's cgroup"
@@ -177,6 +183,8 @@ class _Create:
                 options.keyring,
                 options.pivot,
                 filter_of(linux, store.root),
+                is_rootless(),
+                is_ordinary(),
             )
         )
         verify(self.plan)
@@ -253,6 +261,8 @@ class _Create:
         finally:
             self._close_pins()
             self.manager.close()
+            if self.user:
+                self.user.close()
             if self.net_devices:
                 self.net_devices.close()
         return Created(self.container, self.state, session)
@@ -262,6 +272,10 @@ class _Create:
         for pin in self.plan.pins:
             self.fds[pin.slot] = fifos[pin.path] if pin.kind == "fifo" else open_pin(pin)
         mapped = [pin for pin in self.plan.pins if pin.id_map]
+        if mapped and is_ordinary():
+            text = "a mount of the host's can be id-mapped by the host's root alone"
+            assert mapped[0].id_map
+            raise OcirtError(text, at=mapped[0].id_map.at)
         if mapped:
             from ocirt.host.id_mapped import id_map
 
@@ -273,9 +287,11 @@ class _Create:
         self.fds.clear()
 
     def _start(self) -> Session:
+        birth = self.user.open() if self.user else NOWHERE
         cgroup = self.manager.open()
         try:
-            session = self.session = Session(self.plan, cgroup, 3 + self.options.preserve_fds)
+            first_fd = 3 + self.options.preserve_fds
+            session = self.session = Session(self.plan, cgroup, first_fd, birth)
         finally:
             if cgroup >= 0:
                 os.close(cgroup)
@@ -313,6 +329,9 @@ class _Create:
         from ocirt.runtime.net_devices import NetDevices
 
         assert self.session
+        if is_ordinary():
+            text = "network devices of the host can be moved by the host's root alone"
+            raise OcirtError(text, at="/linux/netDevices")
         self.net_devices = NetDevices(self.session.pid)
         self.net_devices.move(self.document["linux"]["netDevices"])
 
@@ -370,7 +389,7 @@ class _Create:
         if self.user:
             self.user.give_cgroup(session.pid, self.manager)
         schedule.apply(session.pid, process, "/process")
-        add_home(environment_of(self.plan), process, f"/proc/{session.pid}/root")
+        add_home(environment_of(self.plan), process, self._root_of(session.pid))
         if process.get("terminal"):
             self._console(session)
         self._remember(session)
@@ -391,6 +410,12 @@ class _Create:
             from ocirt.runtime.pid_file import write_pid_file
 
             write_pid_file(self.options.pid_file, session.pid)
+
+    def _root_of(self, pid: int) -> str:
+        """A path of the container's root; that of its process, where we may look at it."""
+        if self.user and self.user.joined and is_ordinary():
+            return f"/proc/self/fd/{self.fds[self.plan.slot('root')]}"
+        return f"/proc/{pid}/root"
 
     def _give_listener(self, listener: int) -> None:
         assert self.session

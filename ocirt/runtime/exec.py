@@ -9,7 +9,9 @@ from ocirt.cgroup.freezer import find
 from ocirt.cgroup.manager import from_state
 from ocirt.config.annotation_rules import keeps_groups
 from ocirt.errors import KernelError, OcirtError, StateError
+from ocirt.host.rootless import is_rootless
 from ocirt.plan.exec import compile_join_exec
+from ocirt.plan.groups import rule
 from ocirt.plan.host_work import READY, TAG_MASTER
 from ocirt.plan.namespaces import Namespaces
 from ocirt.plan.process import environment_of
@@ -90,7 +92,7 @@ def execute(
         keyring=state.keyring,
         base=options.base,
         filter=filter_of(linux, os.path.dirname(container.folder)),
-        keep_groups=keeps_groups(document),
+        groups=rule(keeps_groups(document), is_rootless()),
     )
     verify(plan)
     manager = from_state(state.cgroup)

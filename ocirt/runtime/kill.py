@@ -59,9 +59,14 @@ def kill(container: Container, state: State | None, number: int, everyone: bool)
     """Raises StateError where there is nothing to signal (CONTRACT.md rows 18 and 35): that is
     no error for ``everyone``, which reaches processes that outlived the first one too."""
     if everyone and state is not None:
-        from ocirt.cgroup.manager import from_state
+        if state.cgroup.get("folders"):
+            from ocirt.cgroup.manager import from_state
 
-        from_state(state.cgroup).kill(number)
+            from_state(state.cgroup).kill(number)
+            return
+        from ocirt.runtime.members import signal_all
+
+        signal_all(state, number)
         return
     state, now = living(container, state)
     try:

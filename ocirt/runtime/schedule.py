@@ -18,6 +18,9 @@ from ocirt.host.constants import (
     SCHED_FLAGS,
     SCHED_POLICIES,
 )
+from ocirt.host.rootless import is_rootless
+
+_RIGHTS = "only the host's root may raise limits and priorities, or lower an OOM score"
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -95,7 +98,8 @@ def _try(at: str, note: str, call: Any, *arguments: Any) -> None:
         call(*arguments)
     except OSError as error:
         text = f"{note}: {error.strerror}"
-        raise KernelError(text, at=at, errno=error.errno or 0) from None
+        hint = _RIGHTS if isinstance(error, PermissionError) and is_rootless() else ""
+        raise KernelError(text, at=at, errno=error.errno or 0, hint=hint) from None
 
 
 def _write_oom_score(pid: int, score: int) -> None:

@@ -14,6 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ocirt.host.kernel import Birth
     from ocirt.plan.program import Instruction, Plan
 
 _REPORT_SIZE = ops.REPORT_HEADER + ops.REPORT_TEXT_MAX
@@ -44,8 +45,14 @@ class Session:
         "received",
     )
 
-    def __init__(self, plan: Plan, cgroup_fd: int = -1, first_fd: int = 3) -> None:
-        """Starts the machine. Raises OSError."""
+    def __init__(
+        self,
+        plan: Plan,
+        cgroup_fd: int = -1,
+        first_fd: int = 3,
+        birth: Birth = kernel.NOWHERE,
+    ) -> None:
+        """Starts the machine. Raises KernelError."""
         self.plan = plan
         self.received: dict[int, int] = {}
         self.parked = self.executed = self._listened_to = False
@@ -53,7 +60,8 @@ class Session:
         exe = kernel.machine_fd()
         self._control, theirs = kernel.socketpair()
         try:
-            self.pid, self.pidfd = kernel.spawn(plan.clone_flags, cgroup_fd, exe, theirs, first_fd)
+            flags = plan.clone_flags
+            self.pid, self.pidfd = kernel.spawn(flags, cgroup_fd, exe, theirs, first_fd, birth)
         except OSError as error:
             os.close(self._control)
             raise KernelError(

@@ -235,7 +235,8 @@ class Store:
             text = f"container with given ID already exists: {id}"
             raise StateError(text, hint="ocirt delete removes it once it has stopped") from None
         except OSError as error:
-            raise StateError(f"make {folder}: {error.strerror}", errno=error.errno or 0) from None
+            text = f"make {folder}: {error.strerror}"
+            raise StateError(text, errno=error.errno or 0, hint=_hint(error)) from None
         try:
             container = self._open(id, folder)
             container.lock()
@@ -264,7 +265,8 @@ class Store:
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG):
                 raise _missing(id) from None
-            raise StateError(f"open {folder}: {error.strerror}", errno=error.errno or 0) from None
+            text = f"open {folder}: {error.strerror}"
+            raise StateError(text, errno=error.errno or 0, hint=_hint(error)) from None
         if os.fstat(fd).st_uid not in (os.geteuid(), 0):
             os.close(fd)
             raise StateError(f"{folder} belongs to another user", errno=errno.EPERM)
@@ -273,7 +275,7 @@ class Store:
     def make_root(self) -> None:
         """Makes the folder of all, if it is not there. Raises StateError.
 
-        For an ordinary user it is sticky: what cleans $XDG_RUNTIME_DIR leaves it alone (XDG Base
+        For who is rootless it is sticky: what cleans $XDG_RUNTIME_DIR leaves it alone (XDG Base
         Directory Specification).
         """
         try:
@@ -283,12 +285,17 @@ class Store:
             except FileExistsError:
                 pass
             else:
-                os.chmod(self.root, 0o700 if os.geteuid() == 0 else 0o1700)
+                os.chmod(self.root, 0o1700 if _is_rootless() else 0o700)
         except OSError as error:
             text = f"make the state folder {self.root}: {error.strerror}"
-            raise StateError(text, errno=error.errno or 0) from None
+            raise StateError(text, errno=error.errno or 0, hint=_hint(error)) from None
         if os.stat(self.root).st_uid not in (os.geteuid(), 0):
             raise StateError(f"{self.root} belongs to another user", errno=errno.EPERM)
+
+
+def _hint(error: OSError) -> str:
+    denied = os.geteuid() != 0 and error.errno == errno.EACCES
+    return "set XDG_RUNTIME_DIR, or give another --root" if denied else ""
 
 
 def _missing(id: str) -> StateError:
@@ -296,11 +303,18 @@ def _missing(id: str) -> StateError:
 
 
 def default_root() -> str:
-    """/run/ocirt, or $XDG_RUNTIME_DIR/ocirt for an ordinary user (CONTRACT.md row 5)."""
+    """/run/ocirt, or $XDG_RUNTIME_DIR/ocirt for who is rootless (CONTRACT.md row 5): an ordinary user,
+    or as with runc, root of a user namespace who did not log in as root."""
     folder = os.environ.get("XDG_RUNTIME_DIR")
-    if os.geteuid() != 0 and folder:
+    if folder and (os.geteuid() != 0 or (os.environ.get("USER") != "root" and _is_rootless())):
         return os.path.join(folder, "ocirt")
     return "/run/ocirt"
+
+
+def _is_rootless() -> bool:
+    from ocirt.host.rootless import is_rootless
+
+    return is_rootless()
 
 
 def is_id(id: str) -> bool:

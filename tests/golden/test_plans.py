@@ -16,7 +16,7 @@ import pytest
 from ocirt.cgroup.layout import Hierarchy, Layout
 from ocirt.cgroup.manager import plan_paths
 from ocirt.cgroup.mounts import CgroupMount, cgroup_mounts
-from ocirt.commands.spec import default_config
+from ocirt.commands.spec import default_config, make_rootless
 from ocirt.plan.container import Request, compile_create
 from ocirt.plan.encode import decode_segment, encode_segment
 from ocirt.plan.exec import compile_join_exec
@@ -45,12 +45,18 @@ def config() -> dict[str, Any]:
     return document
 
 
-def create(document: dict[str, Any], layout: Layout = V2, pivot: bool = True) -> Plan:
+def create(
+    document: dict[str, Any], layout: Layout = V2, pivot: bool = True, ordinary: bool = False
+) -> Plan:
     def cgroup() -> list[CgroupMount]:
         kinds = {n["type"] for n in document["linux"]["namespaces"]}
         return cgroup_mounts(layout, plan_paths(layout, "/c", "id"), kinds)
 
-    return compile_create(Request(document, "/bundle", "id", cgroup, pivot=pivot))
+    return compile_create(
+        Request(
+            document, "/bundle", "id", cgroup, pivot=pivot, rootless=ordinary, ordinary=ordinary
+        )
+    )
 
 
 def default() -> Plan:
@@ -210,6 +216,24 @@ def sources() -> Plan:
     return compile_sources(user_namespace_joined().pins)
 
 
+def of_an_ordinary_user() -> Plan:
+    """Its machine is born in the user namespace."""
+    document = config()
+    make_rootless(document)
+    return create(document, ordinary=True)
+
+
+def of_an_ordinary_user_joined() -> Plan:
+    """Its machine is not; and it sends its mount namespace."""
+    document = config()
+    make_rootless(document)
+    linux = document["linux"]
+    linux["namespaces"][-1]["path"] = "/run/userns"
+    linux["namespaces"][0]["path"] = "/run/pidns"
+    del linux["uidMappings"], linux["gidMappings"]
+    return create(document, ordinary=True)
+
+
 def exec_in(document: dict[str, Any], first_fd: int = 3, filter: Filter | None = None) -> Plan:
     return compile_join_exec(
         document["process"],
@@ -267,6 +291,8 @@ MAKERS: list[Callable[[], Plan]] = [
     labels,
     label_of_another_kind,
     sources,
+    of_an_ordinary_user,
+    of_an_ordinary_user_joined,
     exec_in_user_namespace,
     exec_with_filter,
     filter_without_no_new_privs,

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +25,16 @@ APPLETS = "sh ls cat id mount ps sleep echo hostname env stat tty pwd head grep 
 
 
 class Runtime:
-    """Calls ocirt with a state folder of its own."""
+    """Calls ocirt with a state folder of its own; ``prefix``: a command that runs it."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, prefix: Sequence[str] = ()) -> None:
         self.root = root
+        self.prefix = prefix
 
     def __call__(
         self, *arguments: str, check: bool = False, input: str = "", **options: Any
     ) -> subprocess.CompletedProcess[str]:
-        command = [str(COMMAND), "--root", str(self.root), *arguments]
+        command = [*self.prefix, str(COMMAND), "--root", str(self.root), *arguments]
         # Files, not pipes: a detached container keeps its stdout open.
         file = tempfile.TemporaryFile
         with file("w+") as out, file("w+") as err, file("w+") as given:

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="engines run as root h
 
 def drive(engine: str) -> None:
     """Every check of the engine's script passes with this environment's ocirt."""
-    if not shutil.which(engine):
+    if not shutil.which(engine.partition("-")[0]):
         pytest.skip(f"{engine} is not installed")
     ocirt = shutil.which("ocirt", path=os.path.dirname(sys.executable))
     assert ocirt, "ocirt is not installed beside this python"
@@ -40,3 +40,9 @@ def test_ctr() -> None:
 
 def test_podman() -> None:
     drive("podman")
+
+
+def test_podman_rootless() -> None:
+    if not shutil.which("newuidmap"):
+        pytest.skip("newuidmap is not installed")
+    drive("podman-rootless")

@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 
 from ocirt.host import constants as c
-from ocirt.host import kernel
+from ocirt.host import kernel, own_namespace
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
@@ -281,6 +281,42 @@ def test_spawn_in_new_namespaces(probe: Path, pair: tuple[int, int]) -> None:
     assert run_probe(probe, pair, flags=flags)["pid"] != 1
     assert run_probe(probe, pair, flags=flags | c.CLONE_NEWPID)["pid"] == 1
     assert run_probe(probe, pair, flags=c.CLONE_NEWUSER)["argc"] == 2
+
+
+@needs_root
+@pytest.mark.parametrize("id", [0, 7])
+def test_spawn_born_in_a_user_namespace(id: int, pair: tuple[int, int]) -> None:
+    """With all capabilities, which who is not root there keeps as well."""
+    rows = [(id, 0, 1)]
+    namespace = own_namespace.make({"uidMappings": rows, "gidMappings": rows}, "/x")
+    sleep = os.open("/usr/bin/sleep", os.O_RDONLY)
+    pid, pidfd = kernel.spawn(0, -1, sleep, pair[1], 3, (namespace, id, id))
+    try:
+        link = os.readlink(f"/proc/{pid}/ns/user")
+        assert link == f"user:[{os.fstat(namespace).st_ino}]" != os.readlink("/proc/self/ns/user")
+        assert kernel.prctl(3) == 1  # PR_GET_DUMPABLE: the child's memory was ours
+        with open(f"/proc/{pid}/status") as file:
+            status = dict(line.split(":\t", 1) for line in file)
+        with open("/proc/sys/kernel/cap_last_cap") as file:
+            everything = (2 << int(file.read())) - 1
+        assert int(status["CapEff"], 16) == everything
+    finally:
+        kernel.pidfd_send_signal(pidfd, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        for fd in (namespace, sleep, pidfd):
+            os.close(fd)
+
+
+@needs_root
+def test_spawn_born_in_what_is_no_user_namespace(pair: tuple[int, int]) -> None:
+    before = open_fds()
+    exe = kernel.machine_fd()
+    with pytest.raises(OSError, match="Invalid argument"):
+        kernel.spawn(0, -1, exe, pair[1], 3, (exe, 0, 0))
+    os.close(exe)
+    assert open_fds() == before
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
 
 
 @needs_root

@@ -65,9 +65,20 @@ def test_spec_replaces_nothing(
     assert "No such file or directory" in capsys.readouterr().err
 
 
-def test_spec_rootless_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["ocirt", "spec", "--rootless", "-b", str(tmp_path)]) == 1
-    assert "not there yet" in capsys.readouterr().err and not os.listdir(tmp_path)
+def test_spec_rootless(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["ocirt", "spec", "--rootless", "-b", str(tmp_path)]) == 0
+    data = (tmp_path / "config.json").read_bytes()
+    document = json.loads(data)
+    assert examine(data)[1] == []
+    linux = document["linux"]
+    kinds = {n["type"] for n in linux["namespaces"]}
+    assert "user" in kinds and "network" not in kinds and "resources" not in linux
+    assert linux["uidMappings"] == [{"containerID": 0, "hostID": os.geteuid(), "size": 1}]
+    assert linux["gidMappings"] == [{"containerID": 0, "hostID": os.getegid(), "size": 1}]
+    mounts = {m["destination"]: m for m in document["mounts"]}
+    assert "rbind" in mounts["/sys"]["options"] and "ro" in mounts["/sys"]["options"]
+    assert not any(o.startswith("gid=") for m in mounts.values() for o in m.get("options", []))
+    assert capsys.readouterr() == ("", "")
 
 
 def test_features(capsys: pytest.CaptureFixture[str]) -> None:
