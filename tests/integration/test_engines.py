@@ -1,4 +1,7 @@
-"""containerd and Podman run, exec in and delete containers with ocirt (conformance/engines)."""
+"""containerd, Docker and Podman run, exec in and delete containers with ocirt (conformance/engines).
+
+`tools/test-vm testbed tests/integration/test_engines.py` has the newer ones, and Docker.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +18,10 @@ ENGINES = Path(__file__).parent.parent.parent / "conformance/engines"
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="engines run as root here")
 
 
-def drive(engine: str) -> None:
+def drive(engine: str, program: str = "") -> None:
     """Every check of the engine's script passes with this environment's ocirt."""
-    if not shutil.which(engine):
-        pytest.skip(f"{engine} is not installed")
+    if not shutil.which(program or engine):
+        pytest.skip(f"{program or engine} is not installed")
     ocirt = shutil.which("ocirt", path=os.path.dirname(sys.executable))
     assert ocirt, "ocirt is not installed beside this python"
     ran = subprocess.run(
@@ -36,6 +39,10 @@ def drive(engine: str) -> None:
 
 def test_ctr() -> None:
     drive("ctr")
+
+
+def test_docker() -> None:
+    drive("docker", program="dockerd")
 
 
 def test_podman() -> None:
