@@ -13,8 +13,9 @@ isolated() {
         chmod 711 "$OCIRT_ENGINE_WORK" # The root of a user namespace goes through it.
         export OCIRT_ENGINE_WORK
         trap clean EXIT
+        shift
         unshare --mount --propagation private --net --pid --fork --kill-child=KILL --mount-proc \
-            "$0" "$(realpath -s "$runtime")" || status=$?
+            "$0" "$(realpath -s "$runtime")" "$@" || status=$?
         exit "$status"
     fi
     runtime=$1

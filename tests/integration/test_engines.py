@@ -18,14 +18,19 @@ ENGINES = Path(__file__).parent.parent.parent / "conformance/engines"
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="engines run as root here")
 
 
-def drive(engine: str, program: str = "") -> None:
+DOCKER = ["run files rights", "exec life build network remap"]
+if os.environ.get("OCIRT_VM"):
+    del DOCKER[1]  # minutes in a guest, and it depends little on the version of cgroups
+
+
+def drive(engine: str, *parts: str, program: str = "") -> None:
     """Every check of the engine's script passes with this environment's ocirt."""
     if not shutil.which(program or engine):
         pytest.skip(f"{program or engine} is not installed")
     ocirt = shutil.which("ocirt", path=os.path.dirname(sys.executable))
     assert ocirt, "ocirt is not installed beside this python"
     ran = subprocess.run(
-        [ENGINES / engine, ocirt],
+        [ENGINES / engine, ocirt, *parts],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -33,16 +38,17 @@ def drive(engine: str, program: str = "") -> None:
         timeout=180,
     )
     assert ran.returncode == 0, ran.stdout
-    assert "\nok: exec, output and exit status\n" in ran.stdout
     assert "not ok" not in ran.stdout
+    assert ran.stdout.count("\nok: ") > 10
 
 
 def test_ctr() -> None:
     drive("ctr")
 
 
-def test_docker() -> None:
-    drive("docker", program="dockerd")
+@pytest.mark.parametrize("parts", DOCKER)
+def test_docker(parts: str) -> None:
+    drive("docker", *parts.split(), program="dockerd")
 
 
 def test_podman() -> None:
