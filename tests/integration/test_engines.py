@@ -51,5 +51,12 @@ def test_docker(parts: str) -> None:
     drive("docker", *parts.split(), program="dockerd")
 
 
+@pytest.mark.skipif(
+    not os.path.exists("/usr/lib/python3/dist-packages/grpc"), reason="python3-grpcio"
+)
+def test_cri() -> None:
+    drive("cri", program="ctr")
+
+
 def test_podman() -> None:
     drive("podman")
