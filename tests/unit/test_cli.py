@@ -234,7 +234,9 @@ def test_help_is_by_the_name_of_the_command(capsys: pytest.CaptureFixture[str]) 
     """What runc's own tests read in its place."""
     assert main(["/usr/sbin/runc", "-h"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "NAME:" and lines[1].startswith("   runc - Open Container Initiative runtime")
+    assert lines[0] == "NAME:" and lines[1].startswith(
+        "   runc - Open Container Initiative runtime"
+    )
     assert main(["/usr/sbin/runc", "kill", "-h"]) == 0
     assert capsys.readouterr().out.splitlines()[1].startswith("   runc kill - ")
 
