@@ -35,7 +35,7 @@ from ocirt.plan.process import environment_of
 from ocirt.plan.root import root_path
 from ocirt.plan.verify import verify
 from ocirt.runtime import capabilities, schedule
-from ocirt.runtime.environment import add_home, add_listen_fds, check_preserved
+from ocirt.runtime.environment import add_listen_fds, check_preserved, complete
 from ocirt.runtime.filters import filter_of, give_listener
 from ocirt.runtime.session import Session
 from ocirt.runtime.start import make_fifos
@@ -367,7 +367,7 @@ class _Create:
         if self.user:
             self.user.give_cgroup(session.pid, self.manager)
         schedule.apply(session.pid, process, "/process")
-        add_home(environment_of(self.plan), process, f"/proc/{session.pid}/root")
+        complete(environment_of(self.plan), process, f"/proc/{session.pid}/root")
         if process.get("terminal"):
             self._console(session)
         self._remember(session)

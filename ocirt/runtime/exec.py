@@ -14,7 +14,7 @@ from ocirt.plan.namespaces import Namespaces
 from ocirt.plan.process import environment_of
 from ocirt.plan.verify import verify
 from ocirt.runtime import capabilities, schedule
-from ocirt.runtime.environment import add_home
+from ocirt.runtime.environment import complete
 from ocirt.runtime.filters import filter_of, give_listener
 from ocirt.runtime.kill import open_process
 from ocirt.runtime.session import Session
@@ -185,7 +185,7 @@ def _join_rdt(pid: int, state: State) -> None:
 
 def _ready(session: Session, state: State, process: dict[str, Any], options: Options) -> None:
     schedule.apply(session.pid, process, options.base, in_exec=True)
-    add_home(environment_of(session.plan), process, f"/proc/{state.pid}/root")
+    complete(environment_of(session.plan), process, f"/proc/{state.pid}/root")
     if process.get("terminal"):
         from ocirt.runtime.console import copy_size, send_fd, set_size
 

@@ -24,8 +24,11 @@ if TYPE_CHECKING:
     from typing import Any
 
 
+_CPUS = 1024  # as many as a cpu_set_t has (CPU_SET(3))
+
+
 def apply(pid: int, process: dict[str, Any], base: str, in_exec: bool = False) -> None:
-    """process.rlimits, oomScoreAdj, scheduler, ioPriority and execCPUAffinity.
+    """process.rlimits, oomScoreAdj, scheduler, ioPriority and execCPUAffinity: without one, none.
 
     ``base``: JSON pointer of ``process``. Raises KernelError at the place of what failed.
     """
@@ -53,6 +56,19 @@ def apply(pid: int, process: dict[str, Any], base: str, in_exec: bool = False) -
     if cpus and in_exec:  # config.md: not of the container's first process
         at = f"{base}/execCPUAffinity"
         _try(at, f"CPUs {cpus}", os.sched_setaffinity, pid, cpu_list(cpus))
+    else:
+        _free_from_affinity(pid)
+
+
+def _free_from_affinity(pid: int) -> None:
+    """Our caller's is not the container's, which may use all CPUs that its cpuset has. Since Linux
+    6.2 joining a cpuset does not do that any more; the kernel leaves out what the cpuset lacks."""
+    try:
+        os.sched_setaffinity(pid, range(_CPUS))
+    except OSError as error:
+        from ocirt import log
+
+        log.warning(f"the CPU affinity of our caller stays: {error.strerror}")
 
 
 def _try(at: str, note: str, call: Any, *arguments: Any) -> None:

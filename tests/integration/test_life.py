@@ -108,6 +108,43 @@ def test_exec(ocirt: Any, bundle: Any) -> None:
         assert ocirt("exec", f"--user={wrong}", bundle.id, "id").returncode == 255
 
 
+@pytest.mark.parametrize(
+    "given, expected",
+    [
+        (["HOME=/x", "PATH=/bin"], ["HOME=/x", "PATH=/bin"]),
+        (["HOME=", "PATH=/bin"], ["PATH=/bin", "HOME=/root"]),
+        (
+            ["HOME=/x", "HOME=", "A=1", "PATH=/bin", "A=", "B=2", "A=3"],
+            ["PATH=/bin", "B=2", "A=3", "HOME=/root"],
+        ),
+    ],
+)
+def test_environment(ocirt: Any, bundle: Any, given: list[str], expected: list[str]) -> None:
+    """Each variable once, the last one; an empty HOME is as good as none."""
+    bundle.document["process"].update(args=["env"], env=given)
+    assert sorted(bundle.run(ocirt).stdout.split()) == sorted(expected)
+    bundle.shell("exec sleep 60").run(ocirt, "--detach")
+    shown = ocirt("exec", bundle.id, "env", check=True).stdout
+    assert sorted(shown.split()) == sorted(expected)
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two CPUs")
+def test_affinity_of_the_caller(ocirt: Any, bundle: Any) -> None:
+    """It is not handed on."""
+    allowed = os.sched_getaffinity(0)
+
+    def one_cpu() -> None:
+        os.sched_setaffinity(0, {min(allowed)})
+
+    bundle.shell("exec sleep 60").write()
+    arguments = ("run", "--detach", "--bundle", str(bundle.path), bundle.id)
+    ocirt(*arguments, check=True, preexec_fn=one_cpu)
+    assert os.sched_getaffinity(ocirt.state(bundle.id)["pid"]) == allowed
+    show = ("grep", "Cpus_allowed:", "/proc/self/status")
+    shown = ocirt("exec", bundle.id, *show, check=True, preexec_fn=one_cpu).stdout.split()[1]
+    assert int(shown.replace(",", ""), 16) == sum(1 << cpu for cpu in allowed)
+
+
 def test_exec_joins_everything(ocirt: Any, bundle: Any) -> None:
     bundle.shell("exec sleep 60").run(ocirt, "--detach")
     pid = ocirt.state(bundle.id)["pid"]
