@@ -336,6 +336,24 @@ def test_every_hook_runs_in_its_place(ocirt: Any, bundle: Any) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "env, expected",
+    [(None, "A=b\nHOME=/root\nPATH=/bin\n"), (["C=d", "PATH=/x"], "C=d\nPATH=/x\n")],
+)
+def test_environment_of_a_start_container_hook(
+    ocirt: Any, bundle: Any, env: list[str] | None, expected: str
+) -> None:
+    """Without one of its own it has that of the container's program, as with runc."""
+    bundle.document["process"]["env"] = ["A=b", "PATH=/bin"]
+    hook = {"path": "/bin/busybox", "args": ["busybox", "sh", "-c", "busybox env > /tmp/env"]}
+    bundle.document["hooks"] = {"startContainer": [hook | ({} if env is None else {"env": env})]}
+    bundle.document["root"]["readonly"] = False
+    done = bundle.shell("busybox grep -vE '^(PWD|SHLVL|OLDPWD)=' /tmp/env | busybox sort").run(
+        ocirt
+    )
+    assert done.stdout == expected
+
+
 def test_a_failed_poststart_hook_ends_the_container(
     ocirt: Any, bundle: Any, leftovers: Any
 ) -> None:
@@ -343,7 +361,7 @@ def test_a_failed_poststart_hook_ends_the_container(
     bundle.document["hooks"] = {"poststart": [write_hook(bundle, "hook", "exit 1")]}
     done = bundle.run(ocirt, "--detach")
     assert done.returncode == 1
-    assert "config.json#/hooks/poststart/0: " in done.stderr
+    assert "config.json#/hooks/poststart/0: error running poststart hook #0: " in done.stderr
     assert ocirt.ids() == []
     assert leftovers(bundle) == []
 
