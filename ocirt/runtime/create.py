@@ -395,14 +395,16 @@ class _Create:
         give_listener(listener, linux, self.session.pid, self.state, "creating")
 
     def _console(self, session: Session) -> None:
-        from ocirt.runtime.console import copy_size, send_fd, set_size
+        from ocirt.runtime.console import copy_size, print_as_written, send_fd, set_size
 
         size = self.document["process"].get("consoleSize")
         if size:
             set_size(session.received[TAG_MASTER], size["width"], size["height"])
         elif self.options.keep_console:
             copy_size(0, session.received[TAG_MASTER])
-        if not self.options.keep_console:
+        if self.options.keep_console:
+            print_as_written(session.received[TAG_MASTER])
+        else:
             master = session.received.pop(TAG_MASTER)
             send_fd(self.options.console_socket, master, "/dev/ptmx")
             os.close(master)

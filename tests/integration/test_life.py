@@ -227,7 +227,35 @@ def test_terminal(ocirt: Any, bundle: Any) -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     assert b"/dev/pts/0" in output
     assert b"88:0" in output
-    assert b"got word" in output
+    assert b"got word\r\n" in output
+
+
+@pytest.mark.parametrize("verb", ["run", "exec"])
+def test_terminal_whose_output_goes_to_a_file(
+    ocirt: Any, bundle: Any, tmp_path: Path, verb: str
+) -> None:
+    """It has the lines as they were written: only a terminal needs carriage returns."""
+    bundle.shell("echo one; echo two")
+    bundle.document["process"]["terminal"] = verb == "run"
+    command = [
+        str(COMMAND),
+        "--root",
+        str(ocirt.root),
+        "run",
+        "--bundle",
+        bundle.write(),
+        bundle.id,
+    ]
+    if verb == "exec":
+        bundle.shell("exec sleep 60").run(ocirt, "--detach")
+        command[3:] = ["exec", "-t", bundle.id, "/bin/sh", "-c", "echo one; echo two"]
+    pid, master = pty.fork()
+    if pid == 0:
+        os.dup2(os.open(tmp_path / "out", os.O_CREAT | os.O_WRONLY), 1)
+        os.execv(command[0], command)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    os.close(master)
+    assert (tmp_path / "out").read_bytes() == b"one\ntwo\n"
 
 
 def test_console_socket(ocirt: Any, bundle: Any, tmp_path: Path) -> None:
