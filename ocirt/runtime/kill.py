@@ -7,7 +7,7 @@ import os
 from ocirt.cgroup.freezer import require
 from ocirt.errors import OcirtError, StateError
 from ocirt.host import kernel
-from ocirt.runtime.status import living, process
+from ocirt.runtime.status import has_pid_namespace, living, process
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,12 +57,16 @@ def open_process(state: State) -> int:
 
 def kill(container: Container, state: State | None, number: int, everyone: bool) -> None:
     """Raises StateError where there is nothing to signal (CONTRACT.md rows 18 and 35): that is
-    no error for ``everyone``, which reaches processes that outlived the first one too."""
-    if everyone and state is not None:
+    no error for ``everyone``, which reaches processes that outlived the first one too. SIGKILL
+    ends the whole container, as with runc."""
+    if state is not None and (everyone or number == SIGKILL):
         from ocirt.cgroup.manager import from_state
 
-        from_state(state.cgroup).kill(number)
-        return
+        manager = from_state(state.cgroup)
+        # Without a pid namespace of its own its other processes outlive the first one.
+        if everyone or (not has_pid_namespace(container.read_config()) and manager.processes()):
+            manager.kill(number)
+            return
     state, now = living(container, state)
     try:
         pidfd = open_process(state)
