@@ -76,6 +76,9 @@ def _choose(globals: Options, words: list[str]) -> Verb:
     if not words:
         raise UsageError("no command is given", hint="ocirt --help lists them")
     verb = VERBS.get(words[0])
+    if verb is None and ("-h" in words or "--help" in words):
+        words[:] = ["help", words[0]]  # which says that there is none
+        return VERBS["help"]
     if verb is None:
         text = f"unknown command {words[0]!r}"
         raise UsageError(text, hint=_nearest(words[0], VERBS) or "ocirt --help lists them")

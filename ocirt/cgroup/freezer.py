@@ -39,6 +39,17 @@ class Freezer:
         except OSError:
             return False
 
+    def holds_new(self) -> bool:
+        """Would a process stop that is put here? There may be no such cgroup yet."""
+        folder = self.folder
+        while not os.path.isdir(folder):
+            folder = os.path.dirname(folder)
+        nearest = Freezer(folder, self.v2)
+        try:
+            return nearest.is_frozen() or nearest.has_stopped()
+        except OSError:
+            return False  # the root can't be frozen
+
     def freeze(self) -> None:
         """Returns when every process has stopped. Raises KernelError, and thaws them then."""
         self._write(self.frozen)

@@ -11,6 +11,7 @@ import os
 import posixpath
 import time
 
+from ocirt.cgroup.freezer import find
 from ocirt.cgroup.layout import Layout
 from ocirt.cgroup.limits import carry_out, read_file, write_file
 from ocirt.errors import KernelError, StateError, errno_name
@@ -55,11 +56,15 @@ class Manager:
         }
 
     def claim(self) -> None:
-        """Raises StateError where it belongs to others: processes are in it. To be asked before
-        anything is made, because they would not survive that it is cleaned up."""
+        """Raises StateError where it belongs to others: processes are in it, or it is frozen, and
+        the first process would never begin. To be asked before anything is made, because they
+        would not survive that it is cleaned up."""
         for folder in self.folders.values():
             if read_file(f"{folder}/cgroup.procs"):
                 raise StateError(f"container's cgroup is not empty: {folder}", at=_AT)
+        freezer = find(self.state())
+        if freezer and freezer.holds_new():
+            raise StateError(f"container's cgroup unexpectedly frozen: {freezer.folder}", at=_AT)
 
     def create(self) -> None:
         """Makes the folders. Raises OcirtError."""

@@ -64,11 +64,12 @@ def _unified(manager: Manager, resources: dict[str, Any], base: str) -> list[Wri
     if not resources.get("unified"):
         return []
     found = limits_v2.unified(resources, base, reader(manager.unified))
-    available = [*_controllers(manager.unified), "cgroup"]
+    available = [*_controllers(manager.unified), "cgroup"] if manager.unified else []
     for write in found:
         if not manager.pure and write.controller not in available:
             at = base + pointer("unified", write.file)
-            text = f"needs cgroup v2, which has no controller {write.controller} on this host"
+            missing = f"controller {write.controller}" if manager.unified else "mount"
+            text = f"invalid configuration: needs cgroup v2, which has no {missing} on this host"
             raise OcirtError(text, at=at)
         write.folder = manager.unified
     return found

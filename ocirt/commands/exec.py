@@ -144,8 +144,8 @@ def _user(options: Options, base: dict[str, Any]) -> dict[str, Any]:
 
 
 def _capabilities(names: list[str], base: dict[str, Any]) -> dict[str, Any]:
-    """Added to the sets that give a capability to the program, never to the inheritable and
-    ambient ones (CVE-2022-29162)."""
+    """Added to the sets that give a capability to the program, never to the inheritable ones
+    (CVE-2022-29162); to the ambient ones if config.json has it in the inheritable ones."""
     from ocirt.host.constants import CAPABILITIES
 
     wanted = []
@@ -157,6 +157,9 @@ def _capabilities(names: list[str], base: dict[str, Any]) -> dict[str, Any]:
     sets = dict(base)
     for kind in ("bounding", "effective", "permitted"):
         sets[kind] = [*(base.get(kind) or []), *wanted]
+    inheritable = base.get("inheritable") or ()
+    ambient = [name for name in wanted if name in inheritable]
+    sets["ambient"] = [*(base.get("ambient") or []), *ambient]
     return sets
 
 

@@ -13,30 +13,33 @@ if TYPE_CHECKING:
 
 def run(options: Options) -> int:
     """Without an argument, everything in short."""
+    program = options.globals.program
     if not options.arguments:
-        return put(overview())
+        return put(overview(program))
     verb = VERBS.get(options.arguments[0])
     if verb is None:
-        raise UsageError(f"unknown command {options.arguments[0]!r}")
-    return put(explanation(verb))
+        raise UsageError(f"No help topic for {options.arguments[0]!r}")
+    return put(explanation(verb, program))
 
 
-def overview() -> str:
-    """Of ``ocirt --help``."""
+def overview(program: str) -> str:
+    """Of ``ocirt --help``. The heading and the first words after the name are runc's: its callers
+    may know it by them."""
     width = max(map(len, VERBS))
     verbs = "".join(f"  {verb.name:{width}}  {verb.summary}\n" for verb in VERBS.values())
     return (
-        "ocirt: an OCI runtime that compiles a container into a program and runs it\n\n"
+        f"NAME:\n   {program} - Open Container Initiative runtime that compiles a container into a "
+        "program and runs it\n\n"
         f"Usage: ocirt [GLOBAL OPTION...] COMMAND [OPTION...] [ARGUMENT...]\n\nCommands:\n{verbs}\n"
         f"Global options:\n{_list(GLOBALS)}\n"
         "ocirt COMMAND --help explains a command.\n"
     )
 
 
-def explanation(verb: Verb) -> str:
+def explanation(verb: Verb, program: str) -> str:
     """Of ``ocirt VERB --help``."""
     return (
-        f"ocirt {verb.name}: {verb.summary}\n\n"
+        f"NAME:\n   {program} {verb.name} - {verb.summary}\n\n"
         f"Usage: {verb.usage()}\n\nOptions:\n{_list((*verb.options, HELP))}"
     )
 

@@ -102,7 +102,8 @@ def _capabilities(process: dict[str, Any], base: str, report: Report) -> None:
             elif kind == "effective" and name not in permitted:
                 report.warn(at, f"{name} is not in permitted, ignored")
             elif kind == "ambient" and name not in both:
-                report.warn(at, f"{name} is not in both permitted and inheritable, ignored")
+                why = "it is not in both permitted and inheritable"
+                report.warn(at, f"can't raise ambient capability {name}: {why}")
 
 
 def _unknown_capability(name: str, at: str, report: Report) -> None:

@@ -32,7 +32,9 @@ ATTRIBUTES = {
     "nosymfollow": (NOSYMFOLLOW, 0),
     "symfollow": (0, NOSYMFOLLOW),
 }
-# The same with an r in front, for the mount and all below it.
+# They choose no atime mode, as with mount(8): a bind mount keeps its source's.
+WITHOUT_CHOICE = ("atime", "norelatime", "nostrictatime", "diratime")
+# The names of ATTRIBUTES with an r in front, for the mount and all below it.
 RECURSIVE = {"r" + name: value for name, value in ATTRIBUTES.items()}
 
 MS_UNBINDABLE, MS_PRIVATE, MS_SLAVE, MS_SHARED = 1 << 17, 1 << 18, 1 << 19, 1 << 20
@@ -107,7 +109,8 @@ def parse(options: list[str]) -> MountOptions:
         if option in ATTRIBUTES:
             change, clear = ATTRIBUTES[option]
             found.set = found.set & ~clear | change
-            found.clear |= clear
+            if option not in WITHOUT_CHOICE:
+                found.clear |= clear
         elif option in RECURSIVE:
             change, clear = RECURSIVE[option]
             found.all_set = found.all_set & ~clear | change

@@ -6,13 +6,26 @@ a verified descriptor, and the one is attached to the other: no path is resolved
 
 from __future__ import annotations
 
+import errno
 import posixpath
 
 from ocirt.config.annotation_rules import CONTEXTS
 from ocirt.errors import OcirtError
 from ocirt.host.constants import PROC_SUPER_MAGIC
 from ocirt.plan import mount_options
-from ocirt.plan.mount_options import ATIME, MS_PRIVATE, MS_SLAVE, RDONLY, MountOptions
+from ocirt.plan.mount_options import (
+    ATIME,
+    MS_PRIVATE,
+    MS_SLAVE,
+    NODEV,
+    NODIRATIME,
+    NOEXEC,
+    NOSUID,
+    NOSYMFOLLOW,
+    RDONLY,
+    MountOptions,
+)
+from ocirt.plan.namespaces import Namespaces
 from ocirt.plan.ops import (
     KIND_DIR,
     KIND_LIKE,
@@ -31,6 +44,7 @@ if TYPE_CHECKING:
     from ocirt.plan.program import Plan
 
 AT_RECURSIVE = 0x8000
+LOCKABLE = (RDONLY, NOSUID, NODEV, NOEXEC)  # in a user namespace, with the atime mode
 
 # Files that lxcfs and its like mount over procfs; everything else there stays the kernel's
 # (CVE-2019-16884). The list is runc's.
@@ -121,13 +135,37 @@ def _bind(
         plan.add(
             "SETATTR", slot, 0, 0, context.propagation, AT_RECURSIVE, NO_SLOT, at=at, note=note
         )
-    _attributes(plan, slot, options, f"{at}/options", note)
+    _bind_attributes(plan, slot, options, context, f"{at}/options", note)
     if inside(destination) == "proc":
         plan.add("CHECK_FS", slot, PROC_SUPER_MAGIC, at=f"{at}/destination", note=note)
     target = _target(plan, mount, context, at, note, KIND_LIKE, slot)
     plan.add("ATTACH", slot, target, at=at, note=note)
     _propagation(plan, slot, options, f"{at}/options", note)
     plan.add("CLOSE", slot, at=at, note=note)
+
+
+def _bind_attributes(
+    plan: Plan, slot: int, options: MountOptions, context: MountContext, at: str, note: str
+) -> None:
+    """With the peers, who names one attribute names all: those that the source's mount has and that
+    are not named go, but for the atime mode, and for what is locked in a user namespace."""
+    if options.all_set or options.all_clear:
+        _set(plan, slot, options.all_set, options.all_clear, AT_RECURSIVE, at, note)
+    chosen, clear = options.set, options.clear
+    if not chosen and not clear:
+        return
+    if (chosen | clear) & (ATIME | NODIRATIME):
+        clear |= ATIME | NODIRATIME & ~chosen
+    unnamed = [flag for flag in LOCKABLE if not flag & (chosen | clear | options.all_set)]
+    clear |= NOSYMFOLLOW & ~(chosen | options.all_set)
+    if not Namespaces(context.linux).has("user"):
+        clear |= sum(unnamed)
+        unnamed = []
+    _set(plan, slot, chosen, clear, 0, at, note)
+    for flag in unnamed:
+        plan.add(
+            "SETATTR", slot, 0, flag, 0, 0, NO_SLOT, at=at, note=note, skip=(errno.EPERM,), over=0
+        )
 
 
 def _refuse_data(options: MountOptions, at: str) -> None:

@@ -41,8 +41,17 @@ def copy_size(source: int, target: int) -> None:
         pass
 
 
+def print_as_written(fd: int) -> None:
+    """The container's terminal adds no carriage returns: the caller's does (``Raw``), and what
+    goes to a file instead is to have none."""
+    import termios
+
+    iflag, oflag, *rest = termios.tcgetattr(fd)
+    termios.tcsetattr(fd, termios.TCSANOW, [iflag, oflag & ~termios.ONLCR, *rest])
+
+
 class Raw:
-    """The caller's terminal hands on every key as it is, until ``restore``."""
+    """The caller's terminal hands on every key as it is, until ``restore``. It prints as before."""
 
     __slots__ = ("_fd", "_old")
 
@@ -67,7 +76,7 @@ class Raw:
         )
         lflag &= ~(termios.ECHO | termios.ECHONL | termios.ICANON | termios.ISIG | termios.IEXTEN)
         cflag = cflag & ~(termios.CSIZE | termios.PARENB) | termios.CS8
-        termios.tcsetattr(fd, termios.TCSANOW, [iflag, oflag & ~termios.OPOST, cflag, lflag, *rest])
+        termios.tcsetattr(fd, termios.TCSANOW, [iflag, oflag, cflag, lflag, *rest])
 
     def restore(self) -> None:
         """As it was before."""

@@ -13,6 +13,8 @@ from ocirt.plan.exec import compile_host_hook, compile_join_exec
 from ocirt.plan.groups import rule
 from ocirt.plan.host_work import READY, TAG_HOST_ROOT
 from ocirt.plan.namespaces import Namespaces
+from ocirt.plan.process import environment_of
+from ocirt.runtime.environment import complete
 from ocirt.runtime.hooks import run_hook
 from ocirt.runtime.session import Session
 from ocirt.runtime.spec_state import spec_state
@@ -38,7 +40,7 @@ def run_create_container(
 
     try:
         for index, hook in enumerate(hooks):
-            name = f"createContainer hook {index}"
+            name = f"createContainer hook #{index}"
             run_hook(hook, f"/hooks/createContainer/{index}", name, state, start)
     finally:
         os.close(host_root)
@@ -55,7 +57,8 @@ def run_start_container(container: Container, state: State, document: dict[str, 
     def start(hook: dict[str, Any], at: str, standard: tuple[int, int, int]) -> tuple[int, int]:
         wanted = dict(document["process"], terminal=False, cwd="/")
         wanted["args"] = hook.get("args") or [hook["path"]]
-        wanted["env"] = hook.get("env") or []
+        if "env" in hook:  # else it has that of the container's program, as with runc
+            wanted["env"] = hook["env"] or []
         plan = compile_join_exec(
             wanted,
             linux,
@@ -66,6 +69,8 @@ def run_start_container(container: Container, state: State, document: dict[str, 
             base=at,
             groups=rule(False, is_rootless()),
         )
+        if "env" not in hook:
+            complete(environment_of(plan), wanted, f"/proc/{state.pid}/root")
         # The file to execute is `path`; args[0] is only what it is called.
         _set_program(plan, hook["path"])
         root = os.open(f"/proc/{state.pid}/root", os.O_PATH | os.O_CLOEXEC)
@@ -76,7 +81,7 @@ def run_start_container(container: Container, state: State, document: dict[str, 
 
     try:
         for index, hook in enumerate(document["hooks"]["startContainer"]):
-            name = f"startContainer hook {index}"
+            name = f"startContainer hook #{index}"
             at = f"/hooks/startContainer/{index}"
             run_hook(hook, at, name, spec_state(state, "created"), start)
     finally:

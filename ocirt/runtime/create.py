@@ -37,7 +37,7 @@ from ocirt.plan.process import environment_of
 from ocirt.plan.root import root_path
 from ocirt.plan.verify import verify
 from ocirt.runtime import capabilities, schedule
-from ocirt.runtime.environment import add_home, add_listen_fds, check_preserved
+from ocirt.runtime.environment import add_listen_fds, check_preserved, complete
 from ocirt.runtime.filters import filter_of, give_listener
 from ocirt.runtime.session import Session
 from ocirt.runtime.start import make_fifos
@@ -389,7 +389,7 @@ class _Create:
         if self.user:
             self.user.give_cgroup(session.pid, self.manager)
         schedule.apply(session.pid, process, "/process")
-        add_home(environment_of(self.plan), process, self._root_of(session.pid))
+        complete(environment_of(self.plan), process, self._root_of(session.pid))
         if process.get("terminal"):
             self._console(session)
         self._remember(session)
@@ -423,14 +423,16 @@ class _Create:
         give_listener(listener, linux, self.session.pid, self.state, "creating")
 
     def _console(self, session: Session) -> None:
-        from ocirt.runtime.console import copy_size, send_fd, set_size
+        from ocirt.runtime.console import copy_size, print_as_written, send_fd, set_size
 
         size = self.document["process"].get("consoleSize")
         if size:
             set_size(session.received[TAG_MASTER], size["width"], size["height"])
         elif self.options.keep_console:
             copy_size(0, session.received[TAG_MASTER])
-        if not self.options.keep_console:
+        if self.options.keep_console:
+            print_as_written(session.received[TAG_MASTER])
+        else:
             master = session.received.pop(TAG_MASTER)
             send_fd(self.options.console_socket, master, "/dev/ptmx")
             os.close(master)

@@ -10,7 +10,7 @@ from ocirt.cgroup.freezer import find
 from ocirt.cgroup.manager import from_state
 from ocirt.errors import KernelError, OcirtError, StateError
 from ocirt.runtime.kill import SIGKILL, open_process
-from ocirt.runtime.status import status
+from ocirt.runtime.status import has_pid_namespace, status
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,11 +35,11 @@ def delete(container: Container, force: bool) -> None:
     now = status(container, state)
     if now not in ("created", "stopped") and not force:
         raise StateError(f"cannot delete container {container.id} that is not stopped: {now}")
-    document = _config(container)
+    document = container.read_config()
     if now != "stopped" or not state.created:  # a create cut short may have left its process
         _end(state)
     manager = from_state(state.cgroup)
-    if force or not state.created or not _has_pid_namespace(document):
+    if force or not state.created or not has_pid_namespace(document):
         manager.kill()
     try:
         manager.destroy()
@@ -53,26 +53,6 @@ def delete(container: Container, force: bool) -> None:
         intel_rdt.from_state(state.intel_rdt).destroy()
     container.remove()
     _run_poststop(state, document)
-
-
-def _config(container: Container) -> dict[str, Any]:
-    """The container's own copy of config.json, to be read before that is removed; {} where a
-    create was cut short before it was written."""
-    from ocirt.json_text import loads
-    from ocirt.runtime.store import CONFIG
-
-    try:
-        document = loads(container.read(CONFIG), CONFIG)
-    except (OSError, OcirtError):
-        return {}
-    return document if isinstance(document, dict) else {}
-
-
-def _has_pid_namespace(document: dict[str, Any]) -> bool:
-    """Of its own? Then the end of its first process was the end of all, and what is in the cgroup
-    still was put there by somebody else."""
-    namespaces = (document.get("linux") or {}).get("namespaces") or []
-    return any(n.get("type") == "pid" and not n.get("path") for n in namespaces)
 
 
 def _run_poststop(state: State, document: dict[str, Any]) -> None:

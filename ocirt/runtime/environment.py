@@ -1,4 +1,4 @@
-"""What a program gets beside what its config says: descriptors of the caller, and HOME."""
+"""What a program gets beside what its config says: descriptors of the caller, and a HOME."""
 
 from __future__ import annotations
 
@@ -36,14 +36,21 @@ def check_preserved(count: int) -> None:
             raise StateError(f"--preserve-fds {count}: descriptor {fd} is not open")
 
 
-def add_home(environment: list[str], process: dict[str, Any], root: str) -> None:
-    """HOME, where the config gives none: of the user's entry in the container's passwd."""
-    if any(entry.startswith("HOME=") for entry in environment):
-        return
-    from ocirt.host.users import home_of
+def complete(environment: list[str], process: dict[str, Any], root: str) -> None:
+    """As runc does: of a variable that is given more than once the last one counts; a HOME that is
+    not given, or empty, is that of the user's entry in the container's passwd."""
+    found: dict[str, str] = {}
+    for entry in environment:
+        name = entry.partition("=")[0]
+        found.pop(name, None)
+        found[name] = entry
+    if found.get("HOME", "HOME=") == "HOME=":
+        from ocirt.host.users import home_of
 
-    fd = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        environment.append("HOME=" + home_of((process.get("user") or {}).get("uid") or 0, fd))
-    finally:
-        os.close(fd)
+        fd = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            home = home_of((process.get("user") or {}).get("uid") or 0, fd)
+        finally:
+            os.close(fd)
+        found["HOME"] = f"HOME={home}"
+    environment[:] = found.values()

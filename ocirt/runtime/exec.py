@@ -17,7 +17,7 @@ from ocirt.plan.namespaces import Namespaces
 from ocirt.plan.process import environment_of
 from ocirt.plan.verify import verify
 from ocirt.runtime import capabilities, schedule
-from ocirt.runtime.environment import add_home
+from ocirt.runtime.environment import complete
 from ocirt.runtime.filters import filter_of, give_listener
 from ocirt.runtime.kill import open_process
 from ocirt.runtime.session import Session
@@ -190,15 +190,17 @@ def _join_rdt(pid: int, state: State) -> None:
 
 def _ready(session: Session, state: State, process: dict[str, Any], options: Options) -> None:
     schedule.apply(session.pid, process, options.base, in_exec=True)
-    add_home(environment_of(session.plan), process, f"/proc/{state.pid}/root")
+    complete(environment_of(session.plan), process, f"/proc/{state.pid}/root")
     if process.get("terminal"):
-        from ocirt.runtime.console import copy_size, send_fd, set_size
+        from ocirt.runtime.console import copy_size, print_as_written, send_fd, set_size
 
         size = process.get("consoleSize")
         if size:
             set_size(session.received[TAG_MASTER], size["width"], size["height"])
         elif options.keep_console:
             copy_size(0, session.received[TAG_MASTER])
+        if options.keep_console:
+            print_as_written(session.received[TAG_MASTER])
         if options.console_socket:
             master = session.received.pop(TAG_MASTER)
             send_fd(options.console_socket, master, "/dev/ptmx")

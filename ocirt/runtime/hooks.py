@@ -26,7 +26,7 @@ _P_PIDFD = 3
 def run_hooks(hooks: list[dict[str, Any]], kind: str, state: dict[str, Any]) -> None:
     """Runs hooks in order; raises OcirtError for the first that fails."""
     for index, hook in enumerate(hooks):
-        run_hook(hook, f"/hooks/{kind}/{index}", f"{kind} hook {index}", state, start_on_host)
+        run_hook(hook, f"/hooks/{kind}/{index}", f"{kind} hook #{index}", state, start_on_host)
 
 
 def run_lenient(hooks: list[dict[str, Any]], kind: str, state: dict[str, Any]) -> None:
@@ -34,7 +34,7 @@ def run_lenient(hooks: list[dict[str, Any]], kind: str, state: dict[str, Any]) -
     "Lifecycle", step 13)."""
     for index, hook in enumerate(hooks):
         try:
-            run_hook(hook, f"/hooks/{kind}/{index}", f"{kind} hook {index}", state, start_on_host)
+            run_hook(hook, f"/hooks/{kind}/{index}", f"{kind} hook #{index}", state, start_on_host)
         except OcirtError as error:
             log.warning(str(error))
 
@@ -47,8 +47,8 @@ def run_hook(
     start: Callable[[dict[str, Any], str, tuple[int, int, int]], tuple[int, int]],
 ) -> None:
     """Runs one hook; ``start(hook, at, its stdin, stdout and stderr)`` starts its program:
-    (pid, pidfd)."""
-    name = f"{name} {hook['path']}"
+    (pid, pidfd). What errors begin with is runc's."""
+    name = f"error running {name}: {hook['path']}"
     output = _memory_file(b"")
     opened = [output]
     try:

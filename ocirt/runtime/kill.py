@@ -7,7 +7,7 @@ import os
 from ocirt.cgroup.freezer import require
 from ocirt.errors import OcirtError, StateError
 from ocirt.host import kernel
-from ocirt.runtime.status import living, process
+from ocirt.runtime.status import has_pid_namespace, living, process
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,17 +57,11 @@ def open_process(state: State) -> int:
 
 def kill(container: Container, state: State | None, number: int, everyone: bool) -> None:
     """Raises StateError where there is nothing to signal (CONTRACT.md rows 18 and 35): that is
-    no error for ``everyone``, which reaches processes that outlived the first one too."""
-    if everyone and state is not None:
-        if state.cgroup.get("folders"):
-            from ocirt.cgroup.manager import from_state
-
-            from_state(state.cgroup).kill(number)
+    no error for ``everyone``, which reaches processes that outlived the first one too. SIGKILL
+    ends the whole container, as with runc."""
+    if state is not None and (everyone or number == SIGKILL):
+        if _signal_cgroup(container, state, number, everyone):
             return
-        from ocirt.runtime.members import signal_all
-
-        signal_all(state, number)
-        return
     state, now = living(container, state)
     try:
         pidfd = open_process(state)
@@ -82,3 +76,21 @@ def kill(container: Container, state: State | None, number: int, everyone: bool)
         raise StateError("container not running: os: process already finished") from None
     except OSError as error:
         raise OcirtError(f"signal {number}: {error.strerror}", errno=error.errno or 0) from None
+
+
+def _signal_cgroup(container: Container, state: State, number: int, everyone: bool) -> bool:
+    """Signals all processes of the container. False where its first one is enough: the others of
+    its pid namespace end with that."""
+    if not state.cgroup.get("folders"):
+        if everyone:
+            from ocirt.runtime.members import signal_all
+
+            signal_all(state, number)
+        return everyone
+    from ocirt.cgroup.manager import from_state
+
+    manager = from_state(state.cgroup)
+    if not everyone and (has_pid_namespace(container.read_config()) or not manager.processes()):
+        return False
+    manager.kill(number)
+    return True

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from typing import Any
 
 
+_CPUS = 1024  # as many as a cpu_set_t has (CPU_SET(3))
+
+
 def apply(pid: int, process: dict[str, Any], base: str, in_exec: bool = False) -> None:
     """process.rlimits, oomScoreAdj, scheduler, ioPriority and, ``in_exec``, execCPUAffinity.
 
@@ -86,7 +89,7 @@ def _affinity(pid: int, process: dict[str, Any], base: str, in_exec: bool) -> No
         # The CPUs that we were given are not the container's, as the peers see it; the kernel
         # leaves out those that its cpuset lacks.
         try:
-            os.sched_setaffinity(pid, range(os.sysconf("SC_NPROCESSORS_CONF")))
+            os.sched_setaffinity(pid, range(_CPUS))
         except OSError as error:
             from ocirt import log
 

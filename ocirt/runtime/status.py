@@ -10,6 +10,8 @@ from ocirt.errors import StateError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from ocirt.runtime.store import Container, State
 
 
@@ -80,3 +82,10 @@ def _waits(container: Container) -> bool:
             raise
         return False
     return True
+
+
+def has_pid_namespace(document: dict[str, Any]) -> bool:
+    """Does config.json give the container one of its own? Then the end of its first process is the
+    end of all, and what is in the cgroup still was put there by somebody else."""
+    namespaces = (document.get("linux") or {}).get("namespaces") or []
+    return any(n.get("type") == "pid" and not n.get("path") for n in namespaces)

@@ -182,6 +182,14 @@ class Container:
                 raise _missing(self.id) from None
             return None
 
+    def read_config(self) -> dict[str, Any]:
+        """Its own copy of config.json; {} where a create was cut short before it was written."""
+        try:
+            document = loads(self.read(CONFIG), CONFIG)
+        except (OSError, OcirtError):
+            return {}
+        return document if isinstance(document, dict) else {}
+
     def write_state(self, state: State) -> None:
         """Replaces state.json. Raises OSError."""
         self.write(STATE, state.to_json().encode())

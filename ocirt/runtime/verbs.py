@@ -16,6 +16,7 @@ from ocirt.cgroup.freezer import find
 from ocirt.json_text import dumps
 from ocirt.runtime.filters import waits_for_agent
 from ocirt.runtime.spec_state import full_state
+from ocirt.runtime.status import has_pid_namespace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,8 +59,9 @@ def compile_verbs(state: State, manager: Manager, document: dict[str, Any]) -> b
         ("state", [alive, *thawed, created, _printed(state, "created")]),
         ("state", [alive, *thawed, running, _printed(state, "running")]),
         ("state", [gone, _printed(state, "stopped")]),
-        ("kill", [alive, *thawed, ("SIGNAL", b"")]),
     ]
+    if has_pid_namespace(document):  # else SIGKILL has more to do
+        programs.append(("kill", [alive, *thawed, ("SIGNAL", b"")]))
     if freezer:
         frozen = _holds(freezer.file, freezer.frozen)
         programs.append(("state", [alive, frozen, _printed(state, "paused")]))

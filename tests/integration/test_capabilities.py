@@ -1,4 +1,5 @@
-"""Capabilities that ocirt itself has not got (config.md, "Linux Process"): a warning, no error."""
+"""Capabilities that ocirt itself has not got (config.md, "Linux Process"): a warning, no error.
+Those of exec --cap."""
 
 from __future__ import annotations
 
@@ -47,3 +48,22 @@ def test_exec_in_a_restricted_environment(ocirt: Any, capable: Any) -> None:
     done = ocirt(*arguments, check=True, preexec_fn=without_tty_config)
     assert {line.split()[1] for line in done.stdout.splitlines()} == {f"{LEFT:016x}"}
     assert "CAP_SYS_TTY_CONFIG is left out" in done.stderr
+
+
+@pytest.mark.parametrize("inheritable, inherited", [([], False), (["CAP_SYSLOG"], True)])
+def test_exec_cap(ocirt: Any, bundle: Any, inheritable: list[str], inherited: bool) -> None:
+    """Ambient only where config.json has it as an inheritable one (CVE-2022-29162)."""
+    sets: dict[str, list[str]] = {kind: [] for kind in SETS}
+    bundle.document["process"]["capabilities"] = {
+        **sets,
+        "bounding": inheritable,
+        "inheritable": inheritable,
+    }
+    bundle.shell("exec sleep 60").write()
+    ocirt("run", "--detach", "--bundle", str(bundle.path), bundle.id, check=True)
+    show = "grep -E '^Cap(Inh|Prm|Eff|Bnd|Amb)' /proc/self/status"
+    done = ocirt("exec", "--cap", "CAP_SYSLOG", bundle.id, "/bin/sh", "-c", show, check=True)
+    found = {line[3:6]: int(line.split()[1], 16) for line in done.stdout.splitlines()}
+    one = 1 << CAPABILITIES["CAP_SYSLOG"]
+    given = one if inherited else 0
+    assert found == {"Inh": given, "Prm": one, "Eff": one, "Bnd": one, "Amb": given}

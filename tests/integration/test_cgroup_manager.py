@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from ocirt.cgroup.freezer import find
+from ocirt.cgroup.layout import detect
+from ocirt.cgroup.manager import plan_paths
 
 from .conftest import COMMAND, Bundle, Runtime
 
@@ -97,6 +102,24 @@ def test_a_cgroup_of_others_is_left_alone(
     assert ocirt.ids() == [sleeper.id]
     assert ocirt.state(sleeper.id)["status"] == "created"
     assert path in cgroups(ocirt.state(sleeper.id)["pid"])
+
+
+@pytest.mark.parametrize("inner", ["", "/inner"])
+def test_a_frozen_cgroup_is_refused(ocirt: Runtime, sleeper: Bundle, inner: str) -> None:
+    """The container's first process would never begin, and create not end."""
+    path = f"/ocirt-test/{sleeper.id}"
+    sleeper.document["linux"]["cgroupsPath"] = path + inner
+    freezer = find(plan_paths(detect(), path, sleeper.id).state())
+    assert freezer
+    os.makedirs(freezer.folder)
+    try:
+        freezer._write(freezer.frozen)
+        done = ocirt("create", "--bundle", sleeper.write(), sleeper.id)
+        assert done.returncode == 1 and "container's cgroup unexpectedly frozen" in done.stderr
+        assert os.path.isdir(freezer.folder) and ocirt.ids() == []
+    finally:
+        freezer.thaw()
+        os.rmdir(freezer.folder)
 
 
 # ---- systemd's, before it is asked for anything

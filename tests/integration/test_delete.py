@@ -1,7 +1,10 @@
-"""delete: two at once, of what forks, of a cgroup that somebody else has put a process in."""
+"""delete: two at once, of what forks, of a cgroup that somebody else has put a process in. kill of
+a container whose processes do not end with the first one."""
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -133,3 +136,26 @@ def test_no_delete_waits_for_a_fixed_time(ocirt: Any, faulty: Faults, running: A
     assert done.status == 0
     assert [step for step in done.steps if "nanosleep" in step or "poll" in step] == []
     assert leftovers(running, faulty) == []
+
+
+@pytest.mark.parametrize("first_has_ended", [False, True])
+def test_kill_without_a_pid_namespace(
+    ocirt: Any, faulty: Faults, bundle: Any, first_has_ended: bool
+) -> None:
+    """SIGKILL ends all; another signal is for the first process."""
+    in_the_hosts_pid_namespace(bundle, "trap : TERM; sleep 600 & while :; do sleep 600; done")
+    assert faulty("run", "--detach", "--bundle", bundle.write(), bundle.id).status == 0
+    folder = cgroups_of(bundle.id)[0]
+    wait_for(lambda: len(processes_in(folder)) == 3)
+    ocirt("kill", bundle.id, "TERM", check=True)
+    if first_has_ended:
+        os.kill(ocirt.state(bundle.id)["pid"], signal.SIGKILL)
+        wait_for(lambda: ocirt.state(bundle.id)["status"] == "stopped")
+        refused = ocirt("kill", bundle.id, "TERM")
+        assert refused.returncode == 1 and "container not running" in refused.stderr
+        assert len(processes_in(folder)) == 2
+    ocirt("kill", bundle.id, "KILL", check=True)
+    wait_for(lambda: not processes_in(folder))
+    assert ocirt.state(bundle.id)["status"] == "stopped"
+    assert "container not running" in ocirt("kill", bundle.id, "KILL").stderr
+    ocirt("delete", bundle.id, check=True)

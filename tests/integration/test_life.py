@@ -108,6 +108,43 @@ def test_exec(ocirt: Any, bundle: Any) -> None:
         assert ocirt("exec", f"--user={wrong}", bundle.id, "id").returncode == 255
 
 
+@pytest.mark.parametrize(
+    "given, expected",
+    [
+        (["HOME=/x", "PATH=/bin"], ["HOME=/x", "PATH=/bin"]),
+        (["HOME=", "PATH=/bin"], ["PATH=/bin", "HOME=/root"]),
+        (
+            ["HOME=/x", "HOME=", "A=1", "PATH=/bin", "A=", "B=2", "A=3"],
+            ["PATH=/bin", "B=2", "A=3", "HOME=/root"],
+        ),
+    ],
+)
+def test_environment(ocirt: Any, bundle: Any, given: list[str], expected: list[str]) -> None:
+    """Each variable once, the last one; an empty HOME is as good as none."""
+    bundle.document["process"].update(args=["env"], env=given)
+    assert sorted(bundle.run(ocirt).stdout.split()) == sorted(expected)
+    bundle.shell("exec sleep 60").run(ocirt, "--detach")
+    shown = ocirt("exec", bundle.id, "env", check=True).stdout
+    assert sorted(shown.split()) == sorted(expected)
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two CPUs")
+def test_affinity_of_the_caller(ocirt: Any, bundle: Any) -> None:
+    """It is not handed on."""
+    allowed = os.sched_getaffinity(0)
+
+    def one_cpu() -> None:
+        os.sched_setaffinity(0, {min(allowed)})
+
+    bundle.shell("exec sleep 60").write()
+    arguments = ("run", "--detach", "--bundle", str(bundle.path), bundle.id)
+    ocirt(*arguments, check=True, preexec_fn=one_cpu)
+    assert os.sched_getaffinity(ocirt.state(bundle.id)["pid"]) == allowed
+    show = ("grep", "Cpus_allowed:", "/proc/self/status")
+    shown = ocirt("exec", bundle.id, *show, check=True, preexec_fn=one_cpu).stdout.split()[1]
+    assert int(shown.replace(",", ""), 16) == sum(1 << cpu for cpu in allowed)
+
+
 def test_exec_joins_everything(ocirt: Any, bundle: Any) -> None:
     bundle.shell("exec sleep 60").run(ocirt, "--detach")
     pid = ocirt.state(bundle.id)["pid"]
@@ -190,7 +227,35 @@ def test_terminal(ocirt: Any, bundle: Any) -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     assert b"/dev/pts/0" in output
     assert b"88:0" in output
-    assert b"got word" in output
+    assert b"got word\r\n" in output
+
+
+@pytest.mark.parametrize("verb", ["run", "exec"])
+def test_terminal_whose_output_goes_to_a_file(
+    ocirt: Any, bundle: Any, tmp_path: Path, verb: str
+) -> None:
+    """It has the lines as they were written: only a terminal needs carriage returns."""
+    bundle.shell("echo one; echo two")
+    bundle.document["process"]["terminal"] = verb == "run"
+    command = [
+        str(COMMAND),
+        "--root",
+        str(ocirt.root),
+        "run",
+        "--bundle",
+        bundle.write(),
+        bundle.id,
+    ]
+    if verb == "exec":
+        bundle.shell("exec sleep 60").run(ocirt, "--detach")
+        command[3:] = ["exec", "-t", bundle.id, "/bin/sh", "-c", "echo one; echo two"]
+    pid, master = pty.fork()
+    if pid == 0:
+        os.dup2(os.open(tmp_path / "out", os.O_CREAT | os.O_WRONLY), 1)
+        os.execv(command[0], command)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    os.close(master)
+    assert (tmp_path / "out").read_bytes() == b"one\ntwo\n"
 
 
 def test_console_socket(ocirt: Any, bundle: Any, tmp_path: Path) -> None:
@@ -299,6 +364,24 @@ def test_every_hook_runs_in_its_place(ocirt: Any, bundle: Any) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "env, expected",
+    [(None, "A=b\nHOME=/root\nPATH=/bin\n"), (["C=d", "PATH=/x"], "C=d\nPATH=/x\n")],
+)
+def test_environment_of_a_start_container_hook(
+    ocirt: Any, bundle: Any, env: list[str] | None, expected: str
+) -> None:
+    """Without one of its own it has that of the container's program, as with runc."""
+    bundle.document["process"]["env"] = ["A=b", "PATH=/bin"]
+    hook = {"path": "/bin/busybox", "args": ["busybox", "sh", "-c", "busybox env > /tmp/env"]}
+    bundle.document["hooks"] = {"startContainer": [hook | ({} if env is None else {"env": env})]}
+    bundle.document["root"]["readonly"] = False
+    done = bundle.shell("busybox grep -vE '^(PWD|SHLVL|OLDPWD)=' /tmp/env | busybox sort").run(
+        ocirt
+    )
+    assert done.stdout == expected
+
+
 def test_a_failed_poststart_hook_ends_the_container(
     ocirt: Any, bundle: Any, leftovers: Any
 ) -> None:
@@ -306,7 +389,7 @@ def test_a_failed_poststart_hook_ends_the_container(
     bundle.document["hooks"] = {"poststart": [write_hook(bundle, "hook", "exit 1")]}
     done = bundle.run(ocirt, "--detach")
     assert done.returncode == 1
-    assert "config.json#/hooks/poststart/0: " in done.stderr
+    assert "config.json#/hooks/poststart/0: error running poststart hook #0: " in done.stderr
     assert ocirt.ids() == []
     assert leftovers(bundle) == []
 

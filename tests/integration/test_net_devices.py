@@ -277,7 +277,11 @@ BROKEN: dict[str, tuple[Broken, str, str]] = {
         "/process/args/0",
         "program no-such-program: executable file",
     ),
-    "failing hook": (failing_hook, "/hooks/createRuntime/0", "createRuntime hook 0 /bin/sh: exit"),
+    "failing hook": (
+        failing_hook,
+        "/hooks/createRuntime/0",
+        "error running createRuntime hook #0: /bin/sh: exit",
+    ),
     "missing device": (
         missing_device,
         f"{AT}/nosuch",

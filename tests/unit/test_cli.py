@@ -217,7 +217,7 @@ def test_help_of_every_verb(name: str, capsys: pytest.CaptureFixture[str]) -> No
         assert main(["ocirt", *argv]) == 0
         out, err = capsys.readouterr()
         assert err == ""
-        assert out.startswith(f"ocirt {name}: ") and VERBS[name].usage() in out
+        assert out.startswith(f"NAME:\n   ocirt {name} - ") and VERBS[name].usage() in out
         for option in VERBS[name].options:
             assert f"--{option.name}" in out and option.help in out
 
@@ -228,6 +228,17 @@ def test_overview(capsys: pytest.CaptureFixture[str]) -> None:
         out, err = capsys.readouterr()
         assert err == "" and all(f"\n  {name} " in out for name in VERBS)
         assert max(map(len, out.splitlines())) < 100
+
+
+def test_help_is_by_the_name_of_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    """What runc's own tests read in its place."""
+    assert main(["/usr/sbin/runc", "-h"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "NAME:" and lines[1].startswith(
+        "   runc - Open Container Initiative runtime"
+    )
+    assert main(["/usr/sbin/runc", "kill", "-h"]) == 0
+    assert capsys.readouterr().out.splitlines()[1].startswith("   runc kill - ")
 
 
 # ---- version
@@ -272,7 +283,8 @@ def test_program_name_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> N
         (["kill", "a", "9", "b", "c"], "kill: too many arguments: b c"),
         (["features", "x"], "features: too many arguments: x"),
         (["exec", "--preserve-fds"], "flag needs an argument: --preserve-fds"),
-        (["help", "nothing"], "unknown command 'nothing'"),
+        (["help", "nothing"], "No help topic for 'nothing'"),
+        (["nothing", "-h"], "No help topic for 'nothing'"),
         (["--log", "/nonexistent/folder/log", "list"], "open the log file /nonexistent/folder/"),
     ],
 )

@@ -956,7 +956,7 @@ def test_accepted(changes: dict[str, Any]) -> None:
         (
             {"/process/capabilities/ambient": ["CAP_KILL"]},
             "/process/capabilities/ambient/0",
-            "CAP_KILL is not in both permitted and inheritable, ignored",
+            "can't raise ambient capability CAP_KILL: it is not in both permitted and inheritable",
             "",
         ),
         (

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from ocirt.cgroup.manager import Manager
 from ocirt.commands.plan import _limits
+from ocirt.errors import OcirtError
 
 RESOURCES = {
     "pids": {"limit": 20},
@@ -37,3 +40,14 @@ def test_nothing_is_asked_for() -> None:
     [first, *rest] = _limits({}, Manager({}, {}, "", False))
     assert first == ("/linux/resources/devices", "devices: deny what is not named here")
     assert all(text.startswith("devices: allow ") for _at, text in rest)
+
+
+@pytest.mark.parametrize("file", ["memory.min", "cgroup.max.depth"])
+def test_version_1_without_version_2(file: str) -> None:
+    document = {"linux": {"resources": {"unified": {file: "1"}}}}
+    with pytest.raises(OcirtError) as caught:
+        _limits(document, Manager({"pids": "/nowhere/pids/x"}, {"pids": "/x"}, "", False))
+    assert caught.value.at == f"/linux/resources/unified/{file}"
+    assert caught.value.message == (
+        "invalid configuration: needs cgroup v2, which has no mount on this host"
+    )

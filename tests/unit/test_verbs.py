@@ -11,6 +11,7 @@ from ocirt.cgroup.manager import from_state
 from ocirt.runtime import verbs
 from ocirt.runtime.store import State
 
+PRIVATE = {"namespaces": [{"type": "pid"}]}
 MANAGER = from_state({"folders": {"": "/sys/fs/cgroup/c"}})
 
 
@@ -38,7 +39,7 @@ def state() -> State:
 
 
 def test_programs_of_a_container_without_hooks() -> None:
-    data = verbs.compile_verbs(state(), MANAGER, {})
+    data = verbs.compile_verbs(state(), MANAGER, {"linux": PRIVATE})
     assert int.from_bytes(data[4:8], "little") == len(data)
     assert decode(data) == {
         "state": [["ALIVE", "WAITS", "PRINT"], ["ALIVE", "LEFT", "PRINT"], ["GONE", "PRINT"]],
@@ -53,9 +54,17 @@ def test_programs_of_a_container_without_hooks() -> None:
     [("poststart", "start"), ("startContainer", "start"), ("poststop", "delete")],
 )
 def test_a_verb_with_hooks_has_no_program(kind: str, verb: str) -> None:
-    document: dict[str, Any] = {"hooks": {kind: [{"path": "/bin/true"}]}}
+    hook = {"path": "/bin/true"}
+    document: dict[str, Any] = {"linux": PRIVATE, "hooks": {kind: [hook]}}
     programs = decode(verbs.compile_verbs(state(), MANAGER, document))
     assert set(programs) == {"state", "kill", "start", "delete"} - {verb}
+
+
+@pytest.mark.parametrize("namespaces", [[], [{"type": "pid", "path": "/proc/1/ns/pid"}]])
+def test_without_a_pid_namespace_of_its_own(namespaces: list[dict[str, str]]) -> None:
+    """SIGKILL ends more than the first process there."""
+    document = {"linux": {"namespaces": namespaces}}
+    assert "kill" not in decode(verbs.compile_verbs(state(), MANAGER, document))
 
 
 def test_magic_tells_the_operations() -> None:

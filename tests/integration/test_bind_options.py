@@ -1,0 +1,64 @@
+"""Attributes of bind mounts: whoever names one names all, as with runc and crun."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .test_user_namespace import mapped as to_user_namespace
+
+CASES = [
+    # of the source, options, what comes out, and in a user namespace ("": it is refused)
+    ("ro,nosuid,noexec", "rbind", "ro,nosuid,noexec,relatime", "ro,nosuid,noexec,relatime"),
+    ("ro,noexec,nosymfollow", "bind,dev", "rw,relatime", "ro,noexec,relatime"),
+    ("ro", "bind,nosuid,nodev,rprivate", "rw,nosuid,nodev,relatime", "ro,nosuid,nodev,relatime"),
+    ("ro", "bind,rw,nosuid", "rw,nosuid,relatime", ""),
+    ("nodev,nosuid,noatime", "bind,ro", "ro,noatime", "ro,nosuid,nodev,noatime"),
+    ("nosuid,noatime", "bind,suid,atime", "rw,noatime", ""),
+    ("noatime", "bind,norelatime,exec", "rw,noatime", "rw,noatime"),
+    ("noatime", "bind,relatime", "rw,relatime", ""),
+    ("noatime", "bind,nodiratime", "rw,nodiratime,relatime", ""),
+    ("nodiratime", "bind,strictatime", "rw", ""),
+    ("nosuid", "rbind,rro,nodev", "ro,nodev,relatime", "ro,nosuid,nodev,relatime"),
+]
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Iterator[Path]:
+    """A mount of its own, whose attributes are all cleared."""
+    folder = tmp_path / "source"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "x", folder], check=True)
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+@pytest.mark.parametrize("mapped", [False, True], ids=["host", "userns"])
+@pytest.mark.parametrize(("attributes", "options", "expected", "locked"), CASES)
+def test_attributes(
+    ocirt: Any,
+    bundle: Any,
+    source: Path,
+    attributes: str,
+    options: str,
+    expected: str,
+    locked: str,
+    mapped: bool,
+) -> None:
+    subprocess.run(["mount", "-o", f"remount,bind,{attributes}", source], check=True)
+    mount = {"destination": "/data", "type": "bind", "source": str(source)}
+    bundle.document["mounts"].append(mount | {"options": options.split(",")})
+    if mapped:
+        to_user_namespace(bundle)
+    done = bundle.shell("grep ' /data ' /proc/self/mountinfo").run(ocirt)
+    if mapped and not locked:
+        index = len(bundle.document["mounts"]) - 1
+        assert done.returncode == 1
+        assert f"config.json#/mounts/{index}/options: " in done.stderr
+        assert "EPERM" in done.stderr
+    else:
+        assert done.stdout.split()[5:6] == [locked if mapped else expected], done.stderr
