@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ocirt.criu.protobuf import BOOL, BYTES, INT, TEXT
+from ocirt.criu.protobuf import BOOL, INT, TEXT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -79,6 +79,3 @@ RESPONSE: Schema = {
     "cr_errmsg": (9, TEXT),
     "version": (10, {"major_number": (1, INT), "minor_number": (2, INT), "sublevel": (4, INT)}),
 }
-
-# images/seccomp.proto: the file seccomp.img of a checkpoint
-SECCOMP: Schema = {"seccomp_filters": (1, [{"filter": (1, BYTES), "prev": (2, INT)}])}

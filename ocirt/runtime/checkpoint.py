@@ -10,6 +10,7 @@ from ocirt.cgroup.manager import from_state
 from ocirt.criu import messages
 from ocirt.criu.files import DESCRIPTORS, Files
 from ocirt.criu.process import Criu, check_feature, check_version
+from ocirt.criu.tree import tree
 from ocirt.errors import OcirtError, StateError
 from ocirt.host.constants import CLONE_NEWNET
 from ocirt.host.mountinfo import mounts
@@ -17,7 +18,7 @@ from ocirt.json_text import dumps, loads
 from ocirt.plan.namespaces import Namespaces
 from ocirt.runtime.delete import delete
 from ocirt.runtime.external import compile_plan, found_in, mount_id
-from ocirt.runtime.status import living, tree
+from ocirt.runtime.status import living
 from ocirt.runtime.store import CONFIG, file_name
 
 TYPE_CHECKING = False
@@ -73,7 +74,7 @@ def checkpoint(container: Container, options: Options) -> None:
         raise StateError(f"container {container.id} was not started: there is nothing to save")
     check_version()
     document = loads(container.read(CONFIG), CONFIG)
-    _check_features(options)
+    _check_options(options)
     files = Files(options.image, options.work, _LOG, make=True)
     try:
         criu = Criu()
@@ -102,16 +103,16 @@ def require_root() -> None:
         raise StateError("only root can checkpoint and restore containers: criu needs it")
 
 
-def _check_features(options: Options) -> None:
-    if options.pre_dump or options.parent:
-        check_feature("mem_track", "--pre-dump" if options.pre_dump else "--parent-path")
-    if options.plain.get("lazy_pages"):
-        check_feature("lazy_pages", "--lazy-pages")
+def _check_options(options: Options) -> None:
     if options.parent:
         if options.parent.startswith("/"):
             raise StateError(f"--parent-path {options.parent}: it must be relative to --image-path")
         if not os.path.isdir(os.path.join(options.image, options.parent)):
             raise StateError(f"--parent-path {options.parent}: {options.image} has no such folder")
+    if options.pre_dump or options.parent:
+        check_feature("mem_track", "--pre-dump" if options.pre_dump else "--parent-path")
+    if options.plain.get("lazy_pages"):
+        check_feature("lazy_pages", "--lazy-pages")
 
 
 def _request(

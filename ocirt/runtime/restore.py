@@ -17,7 +17,9 @@ from ocirt.cgroup.manager import plan as plan_cgroup
 from ocirt.config.load import Config, load
 from ocirt.criu import messages
 from ocirt.criu.files import DESCRIPTORS, Files
+from ocirt.criu.images import external_mounts
 from ocirt.criu.process import Criu, check_feature, check_version
+from ocirt.criu.tree import cgroup_roots
 from ocirt.errors import KernelError, OcirtError, StateError
 from ocirt.host import kernel
 from ocirt.host.pins import open_pin
@@ -110,6 +112,7 @@ class Restored:
             self.document, config.bundle, id, layout, self.manager, self.filter
         )
         self.fds: dict[int, int] = {}
+        self.cgroups: list[dict[str, str]] = []  # of CRIU, one a controller
         self.pid = 0
         self.pidfd = self.master = -1
         self.net_devices: Any = None  # a NetDevices of ocirt.runtime.net_devices
@@ -214,6 +217,8 @@ class Restored:
         return found
 
     def _call(self, keys: list[list[str]]) -> None:
+        self._check_image({key for key, _path in keys})
+        self.cgroups = cgroup_roots(self.criu.pid)  # where the processes go too
         options = {
             **self.folders,
             **common_options(self.document),
@@ -224,7 +229,7 @@ class Restored:
             "ext_mnt": [{"key": key, "val": path} for key, path in keys],
             "inherit_fd": self.inherited,
             "join_ns": self._joins(),
-            "cg_root": _cgroup_roots(self.criu.pid),
+            "cg_root": self.cgroups,
         }
         try:
             self.criu.call({"type": messages.RESTORE, "opts": options}, self._notify)
@@ -232,6 +237,13 @@ class Restored:
             if error.at is not None or isinstance(error, (KernelError, StateError)):
                 raise
             raise self.files.explain(error, f"restore of {self.state.id}") from None
+
+    def _check_image(self, keys: set[str]) -> None:
+        """CRIU would refuse a mount that it can't find, in words of its own."""
+        for key, path in external_mounts(self.files.image).items():
+            if key not in keys:
+                text = f"the checkpoint has a mount of the host at {path}, the config has none"
+                raise StateError(text, at="/mounts")
 
     # ---- what CRIU tells
 
@@ -352,13 +364,3 @@ class Restored:
                 os.waitpid(self.pid, 0)
             except ChildProcessError:
                 pass
-
-
-def _cgroup_roots(pid: int) -> list[dict[str, str]]:
-    """Where the container's processes go: to the cgroups that CRIU is in."""
-    found = []
-    with open(f"/proc/{pid}/cgroup", encoding="utf-8", errors="surrogateescape") as file:
-        for line in file:
-            _number, controllers, path = line.rstrip("\n").split(":", 2)
-            found += [{"ctrl": name, "path": path} for name in controllers.split(",")]
-    return found

@@ -11,8 +11,8 @@ from __future__ import annotations
 import os
 import stat
 
-from ocirt.criu.messages import SECCOMP
-from ocirt.criu.protobuf import decode
+from ocirt.criu.images import first_filters
+from ocirt.criu.tree import cgroup_roots, tree
 from ocirt.errors import StateError
 from ocirt.host import id_maps, kernel
 from ocirt.host.constants import CAPABILITIES, DEV_NULL, NAMESPACE_FILES, RESOLVE_IN_ROOT
@@ -22,7 +22,6 @@ from ocirt.plan.namespaces import Namespaces
 from ocirt.plan.paths import inside
 from ocirt.plan.process import capability_mask
 from ocirt.runtime.external import destination, mount_id
-from ocirt.runtime.status import tree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,7 +48,8 @@ _RESTRICTIONS = {
     mount_options.NOEXEC: "noexec",
 }
 _IDS = (("uid", "Uid", "CAP_SETUID"), ("gid", "Gid", "CAP_SETGID"))
-_SECCOMP_IMAGE = "seccomp.img"
+# What the root of a user namespace can mount by itself.
+_OF_USERS = ("tmpfs", "proc", "sysfs", "devpts", "mqueue", "cgroup", "cgroup2", "overlay", "fuse")
 
 
 def check(restored: Restored) -> None:
@@ -68,13 +68,15 @@ def check(restored: Restored) -> None:
         for task in os.listdir(f"/proc/{one}/task"):
             rules.check(_status(f"/proc/{one}/task/{task}/status"), restored.filter is not None)
         rules.check_profile(one)
+        _check_cgroups(one, restored.cgroups)
         if not rules.admin:
             _check_same(one, namespaces)
     if restored.filter:
         _check_filters(restored.files.image, restored.filter)
-    if not rules.admin:
+    if not rules.admin or wanted.has("user"):
         cgroups = restored.manager.cgroups.values()
-        _Mounts(pid, document, restored.plan, restored.fds, cgroups).check()
+        found = _Mounts(pid, document, restored.plan, restored.fds, cgroups)
+        found.check(_OF_USERS if rules.admin else ())
 
 
 def _violation(text: str, at: str) -> StateError:
@@ -172,16 +174,19 @@ def _check_same(pid: int, namespaces: dict[str, int]) -> None:
             raise _violation(f"process {pid} has another {kind} namespace", "/linux/namespaces")
 
 
+def _check_cgroups(pid: int, wanted: list[dict[str, str]]) -> None:
+    """CRIU moves processes to where the image says: that must be in the container's cgroups."""
+    places = {root["ctrl"]: root["path"] for root in wanted}
+    for root in cgroup_roots(pid):
+        own = places.get(root["ctrl"])
+        if own is None or not f"{root['path']}/".startswith(f"{own}/".replace("//", "/")):
+            raise _violation(f"process {pid} is in the cgroup {root['path']}", "/linux/cgroupsPath")
+
+
 def _check_filters(image: int, filter: Filter) -> None:
     """The first filter of every process is the config's; what comes after can only forbid more."""
-    fd = os.open(_SECCOMP_IMAGE, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=image)
-    with os.fdopen(fd, "rb") as file:
-        data = file.read()
-    # Two magic numbers, then a size before the message (criu.org, "Images").
-    size = int.from_bytes(data[8:12], "little")
-    for entry in decode(SECCOMP, data[12 : 12 + size]).get("seccomp_filters") or []:
-        if "prev" not in entry and entry.get("filter") != filter.program:
-            raise _violation("it has another seccomp filter", "/linux/seccomp")
+    if any(program != filter.program for program in first_filters(image)):
+        raise _violation("it has another seccomp filter", "/linux/seccomp")
 
 
 class _Mounts:
@@ -205,8 +210,8 @@ class _Mounts:
         self._root = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         self._expected: set[str] = set()  # ids of mounts
 
-    def check(self) -> None:
-        """Raises StateError."""
+    def check(self, allowed: Collection[str]) -> None:
+        """``allowed``: file systems that the container can mount by itself. Raises StateError."""
         try:
             root = self._expect("/")[0]
             if root and self._document["root"].get("readonly"):
@@ -219,8 +224,8 @@ class _Mounts:
             self._check_paths(self._document.get("linux") or {})
             console = self._expect("/dev/console")[0]
             for mount in self._seen:
-                unknown = mount.words[0] not in self._expected
-                if unknown or mount is console and mount.fs_type not in ("devpts", "tmpfs"):
+                known = mount.words[0] in self._expected or mount.fs_type in allowed
+                if not known or mount is console and mount.fs_type not in ("devpts", "tmpfs"):
                     raise _violation(f"{mount.fs_type} is mounted on {mount.point}", "/mounts")
         finally:
             os.close(self._root)

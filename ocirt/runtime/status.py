@@ -33,19 +33,6 @@ def process(pid: int) -> tuple[str, int]:
     return fields[0].decode(), int(fields[19])
 
 
-def tree(pid: int) -> list[int]:
-    """A process and all below it. Raises OSError where it is gone."""
-    found = [pid]
-    for task in os.listdir(f"/proc/{pid}/task"):
-        with open(f"/proc/{pid}/task/{task}/children", encoding="ascii") as file:
-            for child in file.read().split():
-                try:
-                    found += tree(int(child))
-                except OSError:
-                    pass  # it has just ended
-    return found
-
-
 def is_alive(pid: int, start: int) -> bool:
     """Does that very process run? A zombie does not."""
     if pid <= 0:
