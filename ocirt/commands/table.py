@@ -222,7 +222,7 @@ _ALL = (
             Option("leave-running", "", "", "let the container run on"),
             Option("pre-dump", "", "", "the memory alone, and let the container run on"),
             Option("page-server", "", "HOST:PORT", "send the memory there"),
-            Option("status-fd", "", "N", "gets a zero byte when --lazy-pages can be fetched"),
+            Option("status-fd", "", "FD", "gets a zero byte when --lazy-pages can be fetched"),
             Option("tcp-skip-in-flight", "", "", "leave out connections that are not complete"),
             Option("link-remap", "", "", "link files that were removed to a name again"),
         ),
