@@ -74,9 +74,11 @@ def checkpoint(container: Container, options: Options) -> None:
         raise StateError(f"container {container.id} was not started: there is nothing to save")
     check_version()
     document = loads(container.read(CONFIG), CONFIG)
-    _check_options(options)
+    if options.parent.startswith("/"):
+        raise StateError(f"--parent-path {options.parent}: it must be relative to --image-path")
     files = Files(options.image, options.work, _LOG, make=True)
     try:
+        _check_options(options)
         criu = Criu()
         request = _request(container, state, document, options)
         request["opts"] |= files.options(criu)
@@ -104,11 +106,8 @@ def require_root() -> None:
 
 
 def _check_options(options: Options) -> None:
-    if options.parent:
-        if options.parent.startswith("/"):
-            raise StateError(f"--parent-path {options.parent}: it must be relative to --image-path")
-        if not os.path.isdir(os.path.join(options.image, options.parent)):
-            raise StateError(f"--parent-path {options.parent}: {options.image} has no such folder")
+    if options.parent and not os.path.isdir(os.path.join(options.image, options.parent)):
+        raise StateError(f"--parent-path {options.parent}: {options.image} has no such folder")
     if options.pre_dump or options.parent:
         check_feature("mem_track", "--pre-dump" if options.pre_dump else "--parent-path")
     if options.plain.get("lazy_pages"):

@@ -11,7 +11,9 @@ from __future__ import annotations
 import os
 import stat
 
+from ocirt import log
 from ocirt.criu.images import first_filters
+from ocirt.criu.messages import CGROUP_MODES
 from ocirt.criu.tree import cgroup_roots, tree
 from ocirt.errors import StateError
 from ocirt.host import id_maps, kernel
@@ -58,6 +60,10 @@ def check(restored: Restored) -> None:
     linux = document.get("linux") or {}
     wanted = Namespaces(linux)
     rules = _Rules(document["process"], wanted.has("user"))
+    ignore = restored.options.plain["manage_cgroups_mode"] == CGROUP_MODES["ignore"]
+    if ignore and wanted.new.pop("cgroup", ""):
+        # Then CRIU makes none. Callers ask for that, and so it is no violation.
+        log.warning("--manage-cgroups-mode ignore: it has no cgroup namespace of its own")
     namespaces = _check_namespaces(pid, wanted)
     if "user" in wanted.new:
         for key in id_maps.FILES:
@@ -75,7 +81,7 @@ def check(restored: Restored) -> None:
         _check_filters(restored.files.image, restored.filter)
     if not rules.admin or wanted.has("user"):
         cgroups = restored.manager.cgroups.values()
-        found = _Mounts(pid, document, restored.plan, restored.fds, cgroups)
+        found = _Mounts(pid, document, restored.plan, restored.fds, cgroups, ignore)
         found.check(_OF_USERS if rules.admin else ())
 
 
@@ -192,7 +198,7 @@ def _check_filters(image: int, filter: Filter) -> None:
 class _Mounts:
     """The mounts that the first process sees, and what the config has for each."""
 
-    __slots__ = ("_cgroups", "_document", "_expected", "_fds", "_plan", "_root", "_seen")
+    __slots__ = ("_cgroups", "_document", "_expected", "_fds", "_ignore", "_plan", "_root", "_seen")
 
     def __init__(
         self,
@@ -201,7 +207,10 @@ class _Mounts:
         plan: Plan,
         fds: dict[int, int],
         cgroups: Collection[str],
+        ignore: bool,
     ) -> None:
+        """``cgroups``: the container's own; ``ignore``: it may see all of them."""
+        self._ignore = ignore
         self._document = document
         self._plan = plan
         self._fds = fds
@@ -277,9 +286,10 @@ class _Mounts:
                     _require(each, name, f"{at}/options")
 
     def _check_cgroups(self, found: list[Mount], at: str) -> None:
-        """The container's own, and no other."""
+        """The container's own; others at most to look at."""
         for mount in found:
-            if mount.fs_type in ("cgroup", "cgroup2") and mount.root in self._cgroups:
+            seen = self._ignore and "ro" in mount.words[5].split(",")
+            if mount.fs_type in ("cgroup", "cgroup2") and (seen or mount.root in self._cgroups):
                 self._expected.add(mount.words[0])
             elif mount.fs_type != "tmpfs":
                 text = f"{mount.root} of {mount.fs_type} is mounted on {mount.point}"

@@ -444,7 +444,8 @@ def test_cgroups(saved: Saved, mode: str) -> None:
     assert saved.checkpoint(*flags) == ""
     limits["pids"]["limit"] = 60
     path = saved.bundle.document["linux"]["cgroupsPath"] = f"/{saved.id}-new"
-    assert saved.restore(*flags) == ""
+    said = saved.restore(*flags)
+    assert said == "" or mode == "ignore" and "no cgroup namespace of its own" in said
     pid = saved.ocirt.state(saved.id)["pid"]
     places = {line.split(":", 2)[2] for line in open(f"/proc/{pid}/cgroup").read().splitlines()}
     assert path in places
