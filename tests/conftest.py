@@ -47,6 +47,8 @@ def holds(condition: str) -> bool:
         )
     if name == "lacks-device":
         return os.geteuid() == 0 and not _has_device(value)
+    if name == "lacks-criu":
+        return os.geteuid() == 0 and not _criu_works(value)
     if name == "lacks":
         from ocirt.host.constants import CAPABILITIES
 
@@ -54,6 +56,29 @@ def holds(condition: str) -> bool:
             held = next(line for line in file if line.startswith("CapEff:")).split()[1]
         return not int(held, 16) >> CAPABILITIES[value] & 1
     raise ValueError(f"{LIST.name}: unknown condition {condition!r}")
+
+
+@functools.cache
+def _criu_works(feature: str) -> bool:
+    """Is there a CRIU that works on this kernel, with a feature of its ("": any)?"""
+    if shutil.which("criu") is None:
+        return False
+    command = ["criu", "check", *(["--feature", feature] if feature else [])]
+    return (
+        subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode
+        == 0
+    )
+
+
+@pytest.fixture(scope="session")
+def needs_criu() -> Callable[..., None]:
+    """Skips a test where it does not work."""
+
+    def check(feature: str = "") -> None:
+        if os.geteuid() != 0 or not _criu_works(feature):
+            pytest.skip(f"no criu that works on this kernel {feature}")
+
+    return check
 
 
 @functools.cache

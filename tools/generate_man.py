@@ -118,6 +118,38 @@ others are ignored; the object's members are those of linux.resources in config.
     ocirt update --memory 512m --pids-limit 100 web
     echo '{"cpu": {"quota": 50000, "period": 100000}}' | ocirt update --resources - web
 """,
+    "checkpoint": """\
+criu(8), which has to be installed, writes the processes to the files of --image-path: their
+memory, descriptors, namespaces, and the content of tmpfs mounts. The root file system and bind
+mounts are not in them. Then the container is deleted, unless --leave-running or --pre-dump is
+given. If anything can't be saved the container goes on running, and the error is CRIU's reason;
+its whole log is dump.log in --work-path.
+
+With --pre-dump the memory is written while the container runs; a checkpoint with --parent-path, a
+path relative to --image-path, then writes only what has changed since.
+
+Standard input, output and error of the container are those of whoever restores it, where they are
+pipes, devices, or files that are as long as they were. A network namespace that config.json names
+by its path is left as it is; one of the container's own is empty after restore but for loopback.
+
+The annotation org.criu.config of config.json names a file with settings of CRIU, which come before
+all options; without it that is /etc/criu/ocirt.conf.
+
+    ocirt checkpoint --image-path /var/tmp/web web
+""",
+    "restore": """\
+The config.json of the bundle is for the restored container what it is for a new one: bind
+mounts, devices, limits and the paths of namespaces come from it, and the root file system
+must be as it was. Before the processes run again they are compared with it: capabilities,
+no_new_privs, seccomp filters, ids, namespaces and mounts. A checkpoint that has more than the
+config allows is refused. The error of CRIU's restore has its reason; its whole log is restore.log
+in --work-path.
+
+Without --detach signals are handed on and the exit status is that of the container, as with
+``ocirt run``. A container with a terminal needs --console-socket, or a caller in the foreground.
+
+    ocirt restore --detach --image-path /var/tmp/web --bundle /containers/web web
+""",
     "pause": """\
 Stops every process of the container by the freezer of its cgroup, and returns when the last one
 has stopped. ``ocirt exec`` refuses a paused container unless --ignore-paused is given; SIGKILL

@@ -73,12 +73,24 @@ def features() -> dict[str, Any]:
         "annotations": {
             "io.ocirt.version": __version__,
             "io.ocirt.commit": commit(),
+            "org.opencontainers.runc.checkpoint.enabled": str(_has_criu()).lower(),
             **({"io.github.seccomp.libseccomp.version": library.version} if library else {}),
         },
         # org.systemd.property.*: with the systemd driver they are properties of the unit, unless
-        # --systemd-annotations=false (CVE-2024-3154).
-        "potentiallyUnsafeConfigAnnotations": ["org.systemd.property.", *UNSAFE],
+        # --systemd-annotations=false (CVE-2024-3154). CRIU's settings can name programs to run.
+        "potentiallyUnsafeConfigAnnotations": ["org.criu.config", "org.systemd.property.", *UNSAFE],
     }
+
+
+def _has_criu() -> bool:
+    """Can containers be checkpointed here?"""
+    from ocirt.criu.process import find
+
+    try:
+        find()
+    except OcirtError:
+        return False
+    return True
 
 
 def _libseccomp() -> Library | None:

@@ -19,7 +19,12 @@ def run(options: Options) -> int:
     verb = VERBS.get(options.arguments[0])
     if verb is None:
         raise UsageError(f"No help topic for {options.arguments[0]!r}")
-    return put(explanation(verb, program))
+    status = put(explanation(verb, program))
+    if verb.name in ("checkpoint", "restore"):
+        from ocirt.criu.process import find
+
+        find()  # the exit status tells engines whether there is CRIU (CONTRACT.md row 28)
+    return status
 
 
 def overview(program: str) -> str:

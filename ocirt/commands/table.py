@@ -112,6 +112,19 @@ _CREATE = (
 _DETACH = Option("detach", "d", "", "don't wait for the process")
 _FORMAT = Option("format", "f", "text|json", "output format")
 
+_CRIU = (
+    Option("image-path", "", "FOLDER", "of the checkpoint's files (default: checkpoint)"),
+    Option("work-path", "", "FOLDER", "of CRIU's log (default: that of the files)"),
+    Option("tcp-established", "", "", "TCP connections too"),
+    Option("ext-unix-sk", "", "", "unix sockets with a peer outside too"),
+    Option("shell-job", "", "", "a container that shares its caller's terminal too"),
+    Option("file-locks", "", "", "file locks too"),
+    Option("manage-cgroups-mode", "", "soft|full|strict|ignore", "cgroups that it has made"),
+    Option("empty-ns", "", "network", "an empty network namespace, as always", many=True),
+    Option("lazy-pages", "", "", "memory is fetched from a page server when it is needed"),
+    Option("auto-dedup", "", "", "give up the parents' copies of pages"),
+)
+
 _ALL = (
     Verb("create", "make a container from a bundle; start runs it", "ID", _CREATE, hot=True),
     Verb("start", "run the process of a created container", "ID", hot=True),
@@ -197,6 +210,40 @@ _ALL = (
             Option("kernel-memory-tcp", "", "BYTES", "limit of TCP buffers (cgroup v1)"),
             Option("l3-cache-schema", "", "LINE", "its share of the cache (Intel RDT): L3:0=f"),
             Option("mem-bw-schema", "", "LINE", "its memory bandwidth (Intel RDT): MB:0=20"),
+        ),
+    ),
+    Verb(
+        "checkpoint",
+        "save the processes of a container in files",
+        "ID",
+        (
+            *_CRIU,
+            Option("parent-path", "", "FOLDER", "of an earlier --pre-dump, below --image-path"),
+            Option("leave-running", "", "", "let the container run on"),
+            Option("pre-dump", "", "", "the memory alone, and let the container run on"),
+            Option("page-server", "", "HOST:PORT", "send the memory there"),
+            Option("status-fd", "", "FD", "gets a zero byte when --lazy-pages can be fetched"),
+            Option("tcp-skip-in-flight", "", "", "leave out connections that are not complete"),
+            Option("link-remap", "", "", "link files that were removed to a name again"),
+        ),
+    ),
+    Verb(
+        "restore",
+        "make a container of the files of a checkpoint",
+        "ID",
+        (
+            *_CRIU,
+            _BUNDLE,
+            _DETACH,
+            _PID_FILE,
+            Option(
+                "console-socket", "", "SOCKET", "send the terminal's master side to a unix socket"
+            ),
+            Option("no-pivot", "", "", "CRIU knows itself how to change the root"),
+            Option("no-subreaper", "", "", "let init adopt what the container leaves behind"),
+            Option("tcp-close", "", "", "close the TCP connections of the checkpoint"),
+            Option("lsm-profile", "", "TYPE:NAME", "another profile: apparmor:NAME, selinux:NAME"),
+            Option("lsm-mount-context", "", "LABEL", "another SELinux label for mounts"),
         ),
     ),
     Verb("pause", "stop every process of a container where it is", "ID"),

@@ -5,11 +5,15 @@ from __future__ import annotations
 
 class Mount:
     """One line: ``root`` of the file system that is seen at ``point``, ``fs_type``, its
-    ``source`` and ``options`` (of the superblock)."""
+    ``source`` and ``options`` (of the superblock). ``words``: the ids of the mount and of the one
+    below it, "major:minor" of the file system, root, point and the options of the mount."""
 
-    __slots__ = ("fs_type", "options", "point", "root", "source")
+    __slots__ = ("fs_type", "options", "point", "root", "source", "words")
 
-    def __init__(self, root: str, point: str, fs_type: str, source: str, options: str) -> None:
+    def __init__(
+        self, words: list[str], root: str, point: str, fs_type: str, source: str, options: str
+    ) -> None:
+        self.words = words
         self.root = root
         self.point = point
         self.fs_type = fs_type
@@ -25,13 +29,13 @@ def parse(text: str) -> list[Mount]:
         before, after = left.split(" "), right.split(" ")
         if dash and len(before) >= 6 and len(after) >= 3:
             root, point, source = (_unescape(name) for name in (before[3], before[4], after[1]))
-            found.append(Mount(root, point, after[0], source, after[2]))
+            found.append(Mount(before, root, point, after[0], source, after[2]))
     return found
 
 
-def mounts() -> list[Mount]:
-    """The mounts that this process sees."""
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+def mounts(pid: int | str = "self") -> list[Mount]:
+    """The mounts that a process sees, by default this one."""
+    with open(f"/proc/{pid}/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
         return parse(file.read())
 
 

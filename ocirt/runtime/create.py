@@ -42,7 +42,7 @@ from ocirt.runtime.filters import filter_of, give_listener
 from ocirt.runtime.session import Session
 from ocirt.runtime.start import make_fifos
 from ocirt.runtime.status import process as process_status
-from ocirt.runtime.store import CONFIG, Container, State, Store, check_id
+from ocirt.runtime.store import CONFIG, Container, State, Store, check_id, descriptors_now
 from ocirt.runtime.verbs import FILE as VERBS
 from ocirt.runtime.verbs import compile_verbs
 
@@ -136,7 +136,7 @@ class _Create:
         self.config = config
         self.document = config.document
         self.options = options
-        _check_console(self.document, options)
+        check_console(self.document, options.console_socket, options.keep_console)
         add_listen_fds(self.document["process"], options)
         check_preserved(options.preserve_fds)
         self.layout: Layout = detect()
@@ -203,13 +203,7 @@ class _Create:
         return cgroup_mounts(self.layout, self.manager, kinds)
 
     def _new_state(self, id: str) -> State:
-        state = State(id)
-        state.creator = os.getpid()
-        state.creator_start = process_status(state.creator)[1]
-        state.bundle = self.config.bundle
-        state.rootfs = root_path(self.document, self.config.bundle)
-        state.annotations = self.document.get("annotations") or {}
-        state.oci_version = self.document["ociVersion"]
+        state = new_state(id, self.config)
         state.cgroup = self.manager.state()
         state.keyring = self.options.keyring
         state.systemd_cgroup = self.options.cgroup_driver == "systemd"
@@ -490,17 +484,33 @@ class _Create:
                 pass
 
 
-def _check_console(document: dict[str, Any], options: Options) -> None:
-    """Either side without the other is a mistake of the caller."""
+def check_console(document: dict[str, Any], socket: str, keep: bool) -> None:
+    """Either side without the other is a mistake of the caller. ``socket``: --console-socket;
+    ``keep``: the caller keeps the terminal's master side."""
     terminal = document["process"].get("terminal")
-    if terminal and not options.console_socket and not options.keep_console:
+    if terminal and not socket and not keep:
         raise OcirtError(
             "cannot allocate tty if runtime will detach without setting console socket",
             at="/process/terminal",
             hint="--console-socket PATH, or ocirt run without --detach",
         )
-    if options.console_socket and not terminal:
+    if socket and not terminal:
         raise OcirtError("--console-socket is given, but no terminal is asked for", at="/process")
+
+
+def new_state(id: str, config: Config) -> State:
+    """Of a container that this process makes."""
+    document = config.document
+    state = State(id)
+    state.creator = os.getpid()
+    state.creator_start = process_status(state.creator)[1]
+    state.bundle = config.bundle
+    state.rootfs = root_path(document, config.bundle)
+    state.annotations = document.get("annotations") or {}
+    state.oci_version = document["ociVersion"]
+    if not document["process"].get("terminal"):
+        state.descriptors = descriptors_now()
+    return state
 
 
 def now() -> str:

@@ -37,9 +37,9 @@ class State:
     ``pid`` 0 until there is a process; ``pid_start``: its start time (field 22 of
     /proc/PID/stat), so that a pid that was given again is not taken for it;
     ``creator``, ``creator_start``: the same of the ``ocirt create``;
-    ``created``: RFC 3339; ``cgroup``: of ``ocirt.cgroup.manager``; ``devices``: of
-    ``ocirt.runtime.update``, {} while the rules are those of config.json; ``intel_rdt``: of
-    ``ocirt.cgroup.intel_rdt``, {} while there is nothing of it.
+    ``created``: RFC 3339; ``cgroup``: of ``ocirt.cgroup.manager``; ``descriptors``: what 0, 1 and 2
+    were that the caller handed on (``descriptors_now``); ``devices``: of ``ocirt.runtime.update``, {} while the rules are those
+    of config.json; ``intel_rdt``: of ``ocirt.cgroup.intel_rdt``, {} while there is nothing of it.
     """
 
     __slots__ = (
@@ -49,6 +49,7 @@ class State:
         "created",
         "creator",
         "creator_start",
+        "descriptors",
         "devices",
         "id",
         "intel_rdt",
@@ -74,6 +75,7 @@ class State:
         self.oci_version = ""
         self.annotations: dict[str, str] = {}
         self.cgroup: dict[str, Any] = {}
+        self.descriptors: list[str] = []
         self.devices: dict[str, Any] = {}
         self.intel_rdt: dict[str, Any] = {}
         self.keyring = True
@@ -323,6 +325,23 @@ def _is_rootless() -> bool:
     from ocirt.host.rootless import is_rootless
 
     return is_rootless()
+
+
+def descriptors_now() -> list[str]:
+    """What 0, 1 and 2 are: ``pipe:[inode]``, ``file:device:inode``, or "" for anything else."""
+    return [_descriptor(fd) for fd in (0, 1, 2)]
+
+
+def _descriptor(fd: int) -> str:
+    link = os.readlink(f"/proc/self/fd/{fd}")
+    if link.startswith("/"):
+        return file_name(os.fstat(fd))
+    return link if link.startswith("pipe:") else ""
+
+
+def file_name(status: os.stat_result) -> str:
+    """Of a file, in ``State.descriptors``."""
+    return f"file:{status.st_dev}:{status.st_ino}"
 
 
 def is_id(id: str) -> bool:

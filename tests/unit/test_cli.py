@@ -211,6 +211,14 @@ def test_every_verb_has_a_module() -> None:
         assert importlib.util.find_spec(f"ocirt.commands.{name}"), name
 
 
+@pytest.fixture
+def criu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is such a program."""
+    (tmp_path / "criu").touch(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+
+@pytest.mark.usefixtures("criu")
 @pytest.mark.parametrize("name", VERBS)
 def test_help_of_every_verb(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     for argv in ([name, "--help"], [name, "-h", "x", "y"], ["help", name], ["--help", name]):
@@ -220,6 +228,23 @@ def test_help_of_every_verb(name: str, capsys: pytest.CaptureFixture[str]) -> No
         assert out.startswith(f"NAME:\n   ocirt {name} - ") and VERBS[name].usage() in out
         for option in VERBS[name].options:
             assert f"--{option.name}" in out and option.help in out
+
+
+@pytest.mark.parametrize("name", ["checkpoint", "restore"])
+def test_help_without_criu(
+    name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Row 28 of CONTRACT.md: the exit status tells whether they can work."""
+    monkeypatch.setenv("PATH", "/nonexistent")
+    assert main(["ocirt", name, "--help"]) == 1
+    out, err = capsys.readouterr()
+    assert out.startswith(f"ocirt {name}: ") and err.startswith("ocirt: criu is not installed: ")
+
+
+def test_flag_needs_an_argument(capsys: pytest.CaptureFixture[str]) -> None:
+    """Row 28 too: Podman looks for the flag in these words."""
+    assert main(["ocirt", "restore", "--lsm-mount-context"]) == 1
+    assert "flag needs an argument: --lsm-mount-context" in capsys.readouterr().err
 
 
 def test_overview(capsys: pytest.CaptureFixture[str]) -> None:

@@ -63,7 +63,7 @@ def create(settings: dict[str, Any], id: str = "c", pid: int = PID) -> dict[str,
 
 
 def mount(kind: str, point: str, root: str = "/") -> Mount:
-    return Mount(root, point, kind, kind, "rw")
+    return Mount([], root, point, kind, kind, "rw")
 
 
 @pytest.mark.parametrize(

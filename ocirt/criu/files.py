@@ -1,0 +1,87 @@
+"""The folders of a checkpoint: the image, and the work folder, where CRIU's log stays."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from ocirt.criu.log import cause
+from ocirt.errors import OcirtError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ocirt.criu.process import Criu
+
+DESCRIPTORS = "descriptors.json"  # runc's and crun's name: a list of what 0, 1 and 2 were
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_LEVEL = 4  # of CRIU's log: all
+
+
+class Files:
+    """``image``, ``work``: descriptors of the folders; ``log``: the name of CRIU's log."""
+
+    __slots__ = ("_paths", "image", "log", "work")
+
+    def __init__(self, image: str, work: str, log: str, make: bool) -> None:
+        """``work``: "" for the image's own folder; ``make``: the image's folder too, if it is not
+        there. Raises OcirtError."""
+        self.image = self.work = -1
+        self.log = log
+        self._paths = image, work or image
+        try:
+            self.image = _open(image, "--image-path", make)
+            self.work = _open(work, "--work-path", True) if work else os.dup(self.image)
+            try:
+                os.unlink(log, dir_fd=self.work)  # an old one would explain a new failure
+            except FileNotFoundError:
+                pass
+        except BaseException:
+            self.close()
+            raise
+
+    def options(self, criu: Criu) -> dict[str, Any]:
+        """What CRIU, which is not started yet, has to know of them."""
+        return {
+            "images_dir_fd": criu.inherit(self.image),
+            "work_dir_fd": criu.inherit(self.work),
+            "log_level": _LEVEL,
+            "log_file": self.log,
+        }
+
+    def open_again(self, criu: Criu) -> None:
+        """In CRIU's process, when it has a mount namespace of its own: it mounts in its work folder,
+        and that can't be done in one of another namespace. Raises OSError."""
+        for folder, path in zip((self.image, self.work), self._paths):
+            new = os.open(path, _FOLDER)
+            if not os.path.sameopenfile(folder, new):
+                raise OSError(errno.ESTALE, "it was moved", path)
+            criu.fds = [new if fd == folder else fd for fd in criu.fds]
+
+    def explain(self, error: OcirtError, what: str) -> OcirtError:
+        """``error``, of CRIU's answer, with what the log says."""
+        said = cause(self.work, self.log)
+        log = os.path.join(self._paths[1], self.log)
+        hint = f"see {log}" if os.path.exists(log) else ""
+        text = said or error.message
+        return OcirtError(
+            f"{what}: {text}", at=error.at, errno=error.errno, hint=error.hint or hint
+        )
+
+    def close(self) -> None:
+        """Of the descriptors."""
+        for fd in (self.image, self.work):
+            if fd >= 0:
+                os.close(fd)
+        self.image = self.work = -1
+
+
+def _open(path: str, option: str, make: bool) -> int:
+    try:
+        if make:
+            os.makedirs(path, 0o700, exist_ok=True)
+        return os.open(path, _FOLDER)
+    except OSError as error:
+        text = f"{option} {path}: {error.strerror}"
+        raise OcirtError(text, errno=error.errno or 0) from None

@@ -1,0 +1,366 @@
+"""``restore``: CRIU makes a container's processes again from the files of a checkpoint.
+
+What the processes were is the image's; what they may do is for the config.json to say. So the
+host's objects are those that it names, and before anything runs again all that can be seen of the
+processes is compared with it (``ocirt.runtime.restore_check``).
+"""
+
+from __future__ import annotations
+
+import os
+
+from ocirt import log
+from ocirt.cgroup import devices
+from ocirt.cgroup.device_rules import normalise
+from ocirt.cgroup.layout import detect
+from ocirt.cgroup.manager import plan as plan_cgroup
+from ocirt.config.load import Config, load
+from ocirt.criu import messages
+from ocirt.criu.files import DESCRIPTORS, Files
+from ocirt.criu.images import external_mounts
+from ocirt.criu.process import Criu, check_feature, check_version
+from ocirt.criu.tree import cgroup_roots
+from ocirt.errors import KernelError, OcirtError, StateError
+from ocirt.host import kernel
+from ocirt.host.pins import open_pin
+from ocirt.json_text import dumps, loads
+from ocirt.plan.namespaces import Namespaces
+from ocirt.runtime.checkpoint import NAMESPACE_KEYS, common_options, require_root
+from ocirt.runtime.checkpoint import Options as CheckpointOptions
+from ocirt.runtime.create import check_console, new_state, now, owner
+from ocirt.runtime.external import compile_plan
+from ocirt.runtime.filters import filter_of
+from ocirt.runtime.restore_stage import Stage
+from ocirt.runtime.status import process as process_status
+from ocirt.runtime.store import CONFIG
+from ocirt.runtime.verbs import FILE as VERBS
+from ocirt.runtime.verbs import compile_verbs
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ocirt.runtime.store import Container, Store
+
+_LOG = "restore.log"
+_SIGKILL = 9
+_REPORT_MAX = 1 << 20
+_NAMES = {"ipc": "ipc", "uts": "uts", "time": "time", "user": "user"}  # what CRIU can join
+
+
+class Options(CheckpointOptions):
+    """``keep_console``: the caller keeps the terminal's master side."""
+
+    __slots__ = (
+        "bundle",
+        "cgroup_driver",
+        "console_socket",
+        "keep_console",
+        "pid_file",
+        "systemd_annotations",
+    )
+
+    def __init__(self, image: str, bundle: str) -> None:
+        super().__init__(image)
+        self.bundle = os.path.abspath(bundle)
+        self.cgroup_driver = "cgroupfs"
+        self.console_socket = ""
+        self.keep_console = False
+        self.pid_file = ""
+        self.systemd_annotations = True
+
+
+def restore(store: Store, id: str, options: Options) -> Restored:
+    """Raises OcirtError, and leaves nothing behind then."""
+    require_root()
+    check_version()
+    if options.plain.get("lazy_pages"):
+        check_feature("lazy_pages", "--lazy-pages")
+    config = load(options.bundle)
+    for warning in config.warnings:
+        log.warning(str(warning))
+    check_console(config.document, options.console_socket, options.keep_console)
+    files = Files(options.image, options.work, _LOG, make=False)
+    try:
+        restored = Restored(config, store, id, options, files)
+        restored.run()
+        return restored
+    finally:
+        files.close()
+
+
+class Restored:
+    """A container that runs again: ``pid`` is a child of ours, ``master`` that of its terminal, or
+    -1."""
+
+    def __init__(
+        self, config: Config, store: Store, id: str, options: Options, files: Files
+    ) -> None:
+        self.document = config.document
+        self.options = options
+        self.files = files
+        linux = self.document.get("linux") or {}
+        layout = detect()
+        driver, annotations = options.cgroup_driver, options.systemd_annotations
+        self.manager = plan_cgroup(driver, layout, self.document, id, annotations)
+        self.device_rules = normalise((linux.get("resources") or {}).get("devices") or [])
+        devices.check(self.manager, self.device_rules)
+        if linux.get("seccomp"):
+            store.make_root()
+        self.filter = filter_of(linux, store.root)
+        self.plan = compile_plan(
+            self.document, config.bundle, id, layout, self.manager, self.filter
+        )
+        self.fds: dict[int, int] = {}
+        self.cgroups: list[dict[str, str]] = []  # of CRIU, one a controller
+        self.pid = 0
+        self.pidfd = self.master = -1
+        self.net_devices: Any = None  # a NetDevices of ocirt.runtime.net_devices
+        self.criu = Criu()
+        self.criu.streams = True
+        self.state = new_state(id, config)
+        self.state.cgroup = self.manager.state()
+        self.state.systemd_cgroup = driver == "systemd"
+        self.raw = config.raw
+        self.container: Container = store.create(id)
+
+    def run(self) -> None:
+        """Raises OcirtError, and leaves nothing behind then."""
+        try:
+            self.manager.claim()
+        except OcirtError:
+            self.container.remove()
+            raise
+        try:
+            self.container.write_state(self.state)
+            self.container.write(CONFIG, self.raw)
+            self.manager.create()
+            for pin in self.plan.pins:
+                if pin.kind not in ("fifo", "namespace"):
+                    self.fds[pin.slot] = open_pin(pin)
+            keys = self._start()
+            self.manager.join(self.criu.pid)
+            self.manager.enter(self.criu.pid)
+            self._call(keys)
+            self.container.unlock()
+        except BaseException as error:
+            self._undo()
+            if isinstance(error, OSError):
+                place = "" if error.filename is None else f"{error.filename}: "
+                text = f"restore: {place}{error.strerror or error}"
+                raise OcirtError(text, errno=error.errno or 0) from None
+            raise
+        finally:
+            for fd in self.fds.values():
+                os.close(fd)
+            self.manager.close()
+            if self.net_devices:
+                self.net_devices.close()
+
+    # ---- CRIU's process
+
+    def _start(self) -> list[list[str]]:
+        """Starts it in its mount namespace: the keys of external mounts, and where they are."""
+        stage = Stage(os.path.realpath(self.container.folder), self.plan, self.document, self.fds)
+        self.state.keyring = False  # a session keyring is not restored
+        self.folders = self.files.options(self.criu)
+        self.inherited = self._inherit()
+
+        def prepare() -> bytes:
+            report: dict[str, Any]
+            try:
+                report = {"keys": stage.build()}
+                self.files.open_again(self.criu)
+            except OcirtError as error:
+                report = {"error": error.message, "at": error.at, "errno": error.errno}
+            except OSError as error:
+                place = "" if error.filename is None else f" {error.filename}"
+                text = f"mounts for criu{place}: {error.strerror}"
+                report = {"error": text, "at": None, "errno": error.errno}
+            return dumps(report).encode()
+
+        report = loads(self.criu.start(prepare, die=True), "report")
+        if "error" in report:
+            raise KernelError(report["error"], at=report["at"], errno=report["errno"] or 0)
+        self.root = stage.root
+        found: list[list[str]] = report["keys"]
+        return found
+
+    def _inherit(self) -> list[dict[str, Any]]:
+        """Descriptors that come from our caller, and the namespaces that are joined."""
+        found = []
+        try:
+            fd = os.open(DESCRIPTORS, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self.files.image)
+        except OSError as error:
+            text = f"{self.options.image} is no image of a checkpoint: {DESCRIPTORS}"
+            raise OcirtError(f"{text}: {error.strerror}", errno=error.errno or 0) from None
+        with os.fdopen(fd, "rb") as file:
+            names = loads(file.read(_REPORT_MAX), DESCRIPTORS)
+        for number, name in enumerate(names[:3] if isinstance(names, list) else []):
+            if isinstance(name, str) and name.startswith(("pipe:", "file[")):
+                found.append({"key": name, "fd": number})
+        for pin in self.plan.pins:
+            if pin.kind == "namespace" and pin.detail in NAMESPACE_KEYS:
+                fd = self.fds[pin.slot] = open_pin(pin)
+                key = NAMESPACE_KEYS[pin.detail][1]
+                found.append({"key": key, "fd": self.criu.inherit(fd)})
+        return found
+
+    def _joins(self) -> list[dict[str, str]]:
+        found = []
+        for kind, (path, at) in Namespaces(self.document.get("linux") or {}).joined.items():
+            if kind in NAMESPACE_KEYS:
+                continue
+            if kind not in _NAMES:
+                raise StateError(f"criu can't join a {kind} namespace", at=at)
+            found.append({"ns": _NAMES[kind], "ns_file": path})
+        return found
+
+    def _call(self, keys: list[list[str]]) -> None:
+        self._check_image({key for key, _path in keys})
+        self.cgroups = cgroup_roots(self.criu.pid)  # where the processes go too
+        options = {
+            **self.folders,
+            **common_options(self.document),
+            **self.options.plain,
+            "root": self.root,
+            "rst_sibling": True,
+            "evasive_devices": True,
+            "ext_mnt": [{"key": key, "val": path} for key, path in keys],
+            "inherit_fd": self.inherited,
+            "join_ns": self._joins(),
+            "cg_root": self.cgroups,
+        }
+        try:
+            self.criu.call({"type": messages.RESTORE, "opts": options}, self._notify)
+        except OcirtError as error:
+            if error.at is not None or isinstance(error, (KernelError, StateError)):
+                raise
+            raise self.files.explain(error, f"restore of {self.state.id}") from None
+
+    def _check_image(self, keys: set[str]) -> None:
+        """CRIU would refuse a mount that it can't find, in words of its own."""
+        for key, path in external_mounts(self.files.image).items():
+            if key not in keys:
+                text = f"the checkpoint has a mount of the host at {path}, the config has none"
+                raise StateError(text, at="/mounts")
+
+    # ---- what CRIU tells
+
+    def _notify(self, script: str, pid: int, fd: int) -> None:
+        if pid:
+            self.pid = pid
+        if script == "setup-namespaces":
+            self._namespaces()
+        elif script == "orphan-pts-master":
+            self._console(fd)
+        elif script == "pre-resume":
+            # A failure of this script is no failure for CRIU.
+            try:
+                self._ready()
+            except BaseException:
+                self._kill()
+                raise
+
+    def _namespaces(self) -> None:
+        """They exist, and nothing is in them yet."""
+        linux = self.document.get("linux") or {}
+        if "network" in Namespaces(linux).new:
+            from ocirt.host.netlink import Route
+
+            namespace = os.open(f"/proc/{self.pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                route = Route(namespace)
+                route.set_up(1)  # loopback
+                route.close()
+            finally:
+                os.close(namespace)
+            if linux.get("netDevices"):
+                from ocirt.runtime.net_devices import NetDevices
+
+                self.net_devices = NetDevices(self.pid)
+                self.net_devices.move(linux["netDevices"])
+        hooks = self.document.get("hooks") or {}
+        if hooks.get("prestart") or hooks.get("createRuntime"):
+            from ocirt.runtime.hooks import run_hooks
+            from ocirt.runtime.spec_state import spec_state
+
+            self._remember()
+            self.container.write_state(self.state)
+            state = spec_state(self.state, "created")
+            for kind in ("prestart", "createRuntime"):
+                run_hooks(hooks.get(kind) or [], kind, state)
+
+    def _console(self, master: int) -> None:
+        from ocirt.runtime.console import copy_size, send_fd, set_size
+
+        size = self.document["process"].get("consoleSize")
+        if size:
+            set_size(master, size["width"], size["height"])
+        elif self.options.keep_console:
+            copy_size(0, master)
+        if self.options.keep_console:
+            self.master = os.dup(master)
+        elif self.options.console_socket:
+            send_fd(self.options.console_socket, master, "/dev/ptmx")
+
+    def _ready(self) -> None:
+        """All is as it was, and stands still."""
+        from ocirt.runtime.restore_check import check
+
+        resources = (self.document.get("linux") or {}).get("resources") or {}
+        self.manager.limit(resources, "/linux/resources")
+        self.manager.limit_devices(self.device_rules)
+        check(self)
+        self._remember()
+        self.pidfd = kernel.pidfd_open(self.pid)
+        self.state.created = now()
+        self.state.owner = owner()
+        self.container.write_state(self.state)
+        verbs = compile_verbs(self.state, self.manager, self.document)
+        if verbs:
+            self.container.write(VERBS, verbs)
+        if self.options.pid_file:
+            from ocirt.runtime.pid_file import write_pid_file
+
+            write_pid_file(self.options.pid_file, self.pid)
+
+    def _remember(self) -> None:
+        self.state.pid = self.pid
+        self.state.pid_start = process_status(self.pid)[1]
+
+    # ---- failures
+
+    def _kill(self) -> None:
+        if self.pid:
+            try:
+                os.kill(self.pid, _SIGKILL)  # a child of ours: nobody else can have its number
+            except ProcessLookupError:
+                pass
+
+    def _undo(self) -> None:
+        self.criu.close()
+        if self.net_devices:
+            self.net_devices.put_back()
+        undo = [self._kill, self.manager.kill, self._reap, self.manager.destroy]
+        for what in undo:
+            try:
+                what()
+            except (OSError, OcirtError) as error:
+                log.warning(f"clean up: {error}")
+        if self.options.pid_file and self.state.created:
+            try:
+                os.unlink(self.options.pid_file)
+            except FileNotFoundError:
+                pass
+        try:
+            self.container.remove()
+        except OSError as error:
+            log.warning(f"clean up: {error}")
+
+    def _reap(self) -> None:
+        if self.pid:
+            try:
+                os.waitpid(self.pid, 0)
+            except ChildProcessError:
+                pass
