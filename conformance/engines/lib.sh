@@ -1,7 +1,8 @@
 # Sourced by the engines' scripts, as: . lib.sh; isolated "$@".
 
-# An engine leaves daemons, mounts, sockets under /run and its database: all in namespaces that
-# end with this script, whatever happens, and in one folder. Sets: runtime, work, rootfs, cgroup.
+# An engine leaves daemons, mounts, sockets under /run, network devices and its database: all in
+# namespaces that end with this script, whatever happens, and in one folder. Sets: runtime, work,
+# rootfs, cgroup.
 isolated() {
     local here status=0
     here=$(realpath "$(dirname "$0")")
@@ -9,9 +10,10 @@ isolated() {
         [ "$(id -u)" = 0 ] || die "needs root"
         runtime=$(command -v "$1") || die "no runtime $1"
         OCIRT_ENGINE_WORK=$(mktemp -d /tmp/ocirt-engine-XXXXXX)
+        chmod 711 "$OCIRT_ENGINE_WORK" # The root of a user namespace goes through it.
         export OCIRT_ENGINE_WORK
         trap clean EXIT
-        unshare --mount --propagation private --pid --fork --kill-child=KILL --mount-proc \
+        unshare --mount --propagation private --net --pid --fork --kill-child=KILL --mount-proc \
             "$0" "$(realpath -s "$runtime")" || status=$?
         exit "$status"
     fi
@@ -21,6 +23,7 @@ isolated() {
     cgroup=/${work##*/}
     mount -t tmpfs -o mode=755 tmpfs /run
     mkdir -m 1777 /run/lock
+    busybox ip link set lo up
     "$here/../bundle.py" "$work/bundle"
 }
 
@@ -33,6 +36,48 @@ clean() {
 }
 
 die() { echo "$(basename "$0"): $*" >&2; exit 1; }
+
+# A containerd of this script alone, with the settings of standard input. Its CRI is not needed
+# by all, and does no harm.
+start_containerd() {
+    {
+        printf 'version = 2\nroot = "%s"\nstate = "/run/containerd"\n' "$work/containerd"
+        printf 'disabled_plugins = ["io.containerd.internal.v1.opt"]\n'
+        cat
+    } > "$work/containerd.toml"
+    containerd --config "$work/containerd.toml" > "$work/containerd.log" 2>&1 &
+    wait_for ctr version
+}
+
+# Of the daemons whose logs are in $work, what may have been the reason; for a trap at the end.
+say_why() {
+    local status=$? log
+    [ $status != 0 ] || return 0
+    for log in "$work"/*.log; do
+        echo "--- ${log##*/}:"
+        grep -vE "level=(debug|info)" "$log" | tail -n 20
+    done
+}
+
+# subordinate_ids USER: a user who has 655360 ids from 300000 on, for this script alone.
+subordinate_ids() {
+    local file
+    echo "$1:300000:655360" | tee "$work/subuid" > "$work/subgid"
+    { grep -v "^$1:" /etc/passwd; echo "$1:x:61000:61000::/:/bin/false"; } > "$work/passwd"
+    { grep -v "^$1:" /etc/group; echo "$1:x:61000:"; } > "$work/group"
+    for file in subuid subgid passwd group; do
+        mount --bind "$work/$file" "/etc/$file"
+    done
+}
+
+# wait_for COMMAND...: until it succeeds, ten seconds at most; the check that follows says the rest.
+wait_for() {
+    local _
+    for _ in $(seq 100); do
+        ! "$@" > /dev/null 2>&1 || return 0
+        sleep 0.1
+    done
+}
 
 # check WHAT STATUS OUTPUT COMMAND...: COMMAND must end with STATUS and print OUTPUT (both: patterns of bash).
 check() {
