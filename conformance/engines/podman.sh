@@ -14,7 +14,7 @@ podman_alone() {
     mkdir "$work/root"
     mount -t tmpfs tmpfs "$work/root"
     podman=(podman --root "$work/root" --runroot /run/podman-runroot --tmpdir /run/podman-tmp
-        --storage-driver ${OCIRT_DRIVER:-vfs} --events-backend file --cgroup-manager cgroupfs --runtime "$runtime")
+        --storage-driver overlay --events-backend file --cgroup-manager cgroupfs --runtime "$runtime")
     tar -C "$rootfs" -c . | "${podman[@]}" import --quiet - ocirt-test > /dev/null
     run=("${podman[@]}" run --network none --cgroup-parent "$cgroup")
     [ -e $controllers ] && ! grep -qw pids $controllers || run+=(--pids-limit 100)
