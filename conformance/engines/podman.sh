@@ -6,10 +6,16 @@ podman_alone() {
     local controllers=/sys/fs/cgroup/cgroup.controllers # of version 2; conformance/cgroup-v2 has few
     mount -t tmpfs tmpfs /etc/containers
     echo '{"default": [{"type": "insecureAcceptAnything"}]}' > /etc/containers/policy.json
-    printf '[containers]\npids_limit = 0\ndefault_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]\n' \
-        > /etc/containers/containers.conf
-    # What Podman believes of crun alone, by its name.
-    printf '[engine]\nruntime_supports_nocgroup = ["crun", "ocirt"]\n' >> /etc/containers/containers.conf
+    # no*groups: Podman believes it of crun alone, by its name. infra: not everybody has catatonit.
+    cat > /etc/containers/containers.conf << 'TOML'
+[containers]
+pids_limit = 0
+default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
+[engine]
+runtime_supports_nocgroup = ["crun", "ocirt"]
+infra_image = "localhost/ocirt-test"
+infra_command = "/bin/sleep 10000"
+TOML
     export PODMAN_IGNORE_CGROUPSV1_WARNING=1
     mkdir "$work/root"
     mount -t tmpfs tmpfs "$work/root"
