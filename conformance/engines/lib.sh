@@ -16,6 +16,7 @@ isolated() {
         shift
         unshare --mount --propagation private --net --pid --fork --kill-child=KILL --mount-proc \
             "$0" "$(realpath -s "$runtime")" "$@" || status=$?
+        [ ! -e "$OCIRT_ENGINE_WORK/failed" ] || status=1
         exit "$status"
     fi
     runtime=$1
@@ -80,7 +81,8 @@ wait_for() {
     done
 }
 
-# check WHAT STATUS OUTPUT COMMAND...: COMMAND must end with STATUS and print OUTPUT (both: patterns of bash).
+# check WHAT STATUS OUTPUT COMMAND...: COMMAND must end with STATUS and print OUTPUT (both: patterns
+# of bash). If not, the script goes on, and fails in the end.
 check() {
     local what=$1 status=$2 output=$3 got=0 said
     shift 3
@@ -91,5 +93,5 @@ check() {
     fi
     echo "not ok: $what: exit status $got, expected $status; output '$said', expected '$output'"
     cat "$work/stderr"
-    exit 1
+    touch "$work/failed"
 }

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ocirt.cgroup.mounts import CgroupMount
+    from ocirt.plan.overlay import Setting
     from ocirt.plan.program import Plan
 
 AT_RECURSIVE = 0x8000
@@ -233,6 +234,11 @@ def new_filesystem(
     """A detached mount of a new file system in the slot called ``name``."""
     fs = plan.slot("new file system")
     slot = plan.slot(name)
+    folder, settings = "", options.filesystem
+    if any(value and len(value) > 63 for _, _, value in settings):  # may be more than 255 bytes
+        folder, settings = _fit(kind, settings, at)
+    if folder:
+        plan.add("CHDIR", folder, at=f"{at}/options", note=note)
     plan.add("FSOPEN", kind, fs, at=f"{at}/type", note=note)
     if source:
         plan.add("FSCONFIG", fs, "source", source, at=f"{at}/source", note=note)
@@ -241,16 +247,33 @@ def new_filesystem(
         label.configure(plan, fs, note)
     if attributes & RDONLY and kind not in SHARED_SUPERBLOCK:
         plan.add("FSFLAG", fs, "ro", at=f"{at}/options", note=note)
-    for index, key, value in options.filesystem:
+    for index, key, value in settings:
         where = f"{at}/options/{index}"
         if value is None:
             plan.add("FSFLAG", fs, key, at=where, note=note)
         else:
             plan.add("FSCONFIG", fs, key, value, at=where, note=note)
     plan.add("FSMOUNT", fs, attributes, slot, at=at, note=note)
+    if folder:
+        plan.add("CHDIR", "/", at=f"{at}/options", note=note)
     if options.all_set or options.all_clear:
         _set(plan, slot, options.all_set, options.all_clear, AT_RECURSIVE, f"{at}/options", note)
     return slot
+
+
+def _fit(kind: str, settings: list[Setting], at: str) -> tuple[str, list[Setting]]:
+    """Settings that fsconfig(2) takes, and the folder that their paths start from if it is not "/".
+    Raises OcirtError for one that can't be made short enough."""
+    from ocirt.plan import overlay
+
+    folder = ""
+    if kind == "overlay" and any(overlay.is_long(value) for _, _, value in settings):
+        folder, settings = overlay.shorten(settings)
+    for index, key, value in settings:
+        if overlay.is_long(value):
+            text = f"{key}: the kernel takes no more than {overlay.LONGEST} bytes"
+            raise OcirtError(text, at=f"{at}/options/{index}")
+    return folder, settings
 
 
 def _cgroup(

@@ -191,6 +191,8 @@ def _special(instruction: Instruction, errno: int) -> str:
         assert isinstance(paths, list)
         if len(paths) > 1 or "/" not in instruction.note:
             return "executable file not found in $PATH"
+    if op == "FIND_EXEC" and name == "EISDIR":
+        return "permission denied"  # what execve(2) would say; Podman's 126 goes by it
     if op == "CHDIR" and name == "EXDEV":
         return "the current working directory is outside of the container"
     return ""

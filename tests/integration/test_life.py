@@ -172,7 +172,7 @@ def test_a_failed_exec_leaves_nothing(ocirt: Any, bundle: Any, tmp_path: Path) -
     assert done.returncode == 255
     assert "no such file or directory" in done.stderr
     assert "executable file not found in $PATH" in ocirt("exec", bundle.id, "missing").stderr
-    assert "is a directory" in ocirt("exec", bundle.id, "/etc").stderr
+    assert "permission denied: EISDIR (is a directory)" in ocirt("exec", bundle.id, "/etc").stderr
     assert "permission denied" in ocirt("exec", bundle.id, "/etc/passwd").stderr
     assert "not a directory" in ocirt("exec", bundle.id, "/etc/passwd/x").stderr
     assert not (tmp_path / "pid").exists()

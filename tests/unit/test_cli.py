@@ -238,7 +238,7 @@ def test_help_without_criu(
     monkeypatch.setenv("PATH", "/nonexistent")
     assert main(["ocirt", name, "--help"]) == 1
     out, err = capsys.readouterr()
-    assert out.startswith(f"ocirt {name}: ") and err.startswith("ocirt: criu is not installed: ")
+    assert f"ocirt {name} - " in out and err.startswith("ocirt: criu is not installed: ")
 
 
 def test_flag_needs_an_argument(capsys: pytest.CaptureFixture[str]) -> None:
