@@ -141,7 +141,7 @@ def test_apparmor_of_hooks(profile: str, ocirt: Any, secret: Any, tmp_path: Path
     }
     done = secret.shell("true").run(ocirt)
     assert shown.read_text() == "unconfined\n"
-    assert "startContainer hook 0 /bin/sh: exit status 1" in done.stderr
+    assert "config.json#/hooks/startContainer/0: " in done.stderr
     assert "Permission denied" in done.stderr
 
 
