@@ -57,6 +57,17 @@ ocirt is called through a link of that name. ``NOTIFY_SOCKET`` and ``LISTEN_FDS`
 sets them for a service; the container gets them.
 """
 
+ANNOTATIONS = """\
+Of the annotations in config.json these ask ocirt for something, as they ask crun; whoever lets
+others choose annotations should leave them out (``ocirt features`` lists them).
+
+``run.oci.keep_original_groups``: with any value but 0 the container's processes keep the
+supplementary groups of ocirt's caller. ``run.oci.mount_context_type``: the mount option that
+linux.mountLabel is given by: context (the default), fscontext, defcontext or rootcontext.
+``run.oci.hooks.stdout``, ``run.oci.hooks.stderr``: the file, an absolute path, that what hooks
+write is added to. ``org.systemd.property.NAME``: see above.
+"""
+
 PROSE = {
     "create": """\
 Makes the container: its namespaces, cgroup, mounts and devices, and a process that waits for
@@ -278,6 +289,7 @@ def overview_page() -> str:
     body += section("COMMANDS", commands)
     body += section("GLOBAL OPTIONS", options(GLOBALS))
     body += section("EXIT STATUS", paragraphs(STATUS))
+    body += section("ANNOTATIONS", paragraphs(ANNOTATIONS))
     body += section("FILES", paragraphs(FILES))
     body += section("ENVIRONMENT", paragraphs(ENVIRONMENT))
     synopsis = "ocirt [GLOBAL OPTION...] COMMAND [OPTION...] [ARGUMENT...]"

@@ -57,7 +57,7 @@ def features() -> dict[str, Any]:
                 "v2": True,
                 "systemd": True,
                 "systemdUser": False,
-                "rdma": False,
+                "rdma": True,
             },
             "seccomp": _seccomp(library),
             "apparmor": {"enabled": True},

@@ -21,7 +21,7 @@ from ocirt.plan.namespaces import Namespaces, compile_namespaces
 from ocirt.plan.ops import NO_SLOT
 from ocirt.plan.paths import MountLabel
 from ocirt.plan.program import Plan
-from ocirt.plan.root import attach_root, change_root, make_root_readonly, switch_root
+from ocirt.plan.root import attach_root, change_root, make_root_readonly, propagate, switch_root
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,12 +42,14 @@ class Request:
     ``first_fd``: descriptors from this number on are not the container's;
     ``keyring``, ``pivot``: false with --no-new-keyring, --no-pivot;
     ``filter``: of system calls, made of linux.seccomp;
-    ``rootless``: ocirt lacks the rights of the host's root; ``ordinary``: it has none at all.
+    ``rootless``: ocirt lacks the rights of the host's root; ``ordinary``: it has none at all;
+    ``covered``: of ``switch_root``.
     """
 
     __slots__ = (
         "bundle",
         "cgroup",
+        "covered",
         "document",
         "filter",
         "first_fd",
@@ -71,7 +73,9 @@ class Request:
         filter: Filter | None = None,
         rootless: bool = False,
         ordinary: bool = False,
+        covered: list[str] | None = None,
     ) -> None:
+        self.covered = covered or []
         self.document = document
         self.bundle = bundle
         self.id = id
@@ -136,7 +140,7 @@ def _file_system(
     compile_devices(plan, document, root, request.rootless)
     process.make_cwd(plan, document["process"], root)
     _hooks(plan, document)
-    switch_root(plan, document, root, request.pivot)
+    switch_root(plan, document, root, request.pivot, request.covered)
     if document["process"].get("terminal"):
         process.compile_terminal(plan, root, "/process", console=True)
     make_root_readonly(plan, document, root)
@@ -147,6 +151,7 @@ def _file_system(
     paths.compile_sysctl(plan, linux)
     paths.compile_readonly(plan, linux, root)
     paths.compile_masked(plan, linux, root, label)
+    propagate(plan, document, root)
 
 
 def _hooks(plan: Plan, document: dict[str, Any]) -> None:

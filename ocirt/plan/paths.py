@@ -90,11 +90,7 @@ def compile_masked(plan: Plan, linux: dict[str, Any], root: int, label: MountLab
         return
     at = "/linux/maskedPaths"
     null = plan.pin("null", "null", "/dev/null", at)
-    fs, empty = plan.slot("new file system"), plan.slot("empty folder")
-    plan.add("FSOPEN", "tmpfs", fs, at=at, note="mask for folders")
-    plan.add("FSCONFIG", fs, "nr_inodes", "1", at=at, note="mask for folders")
-    label.configure(plan, fs, "mask for folders")
-    plan.add("FSMOUNT", fs, _SAFE | MOUNT_ATTR_RDONLY, empty, at=at, note="mask for folders")
+    empty = _empty_folder(plan, at, label)
     for index, path in enumerate(masked):
         plan.add(
             "MASK",
@@ -107,6 +103,25 @@ def compile_masked(plan: Plan, linux: dict[str, Any], root: int, label: MountLab
             skip=(errno.ENOENT, errno.ENOTDIR),
         )
     plan.add("CLOSE", null, at=at)
+    plan.add("CLOSE", empty, at=at)
+
+
+def _empty_folder(plan: Plan, at: str, label: MountLabel) -> int:
+    """A mount of it, for any number of places."""
+    fs, empty = plan.slot("new file system"), plan.slot("empty folder")
+    plan.add("FSOPEN", "tmpfs", fs, at=at, note="mask for folders")
+    plan.add("FSCONFIG", fs, "nr_inodes", "1", at=at, note="mask for folders")
+    label.configure(plan, fs, "mask for folders")
+    plan.add("FSMOUNT", fs, _SAFE | MOUNT_ATTR_RDONLY, empty, at=at, note="mask for folders")
+    return empty
+
+
+def cover(plan: Plan, root: int, covered: list[str], at: str) -> None:
+    """Folders of ``root`` get an empty one on top."""
+    empty = _empty_folder(plan, at, MountLabel(""))
+    for path in covered:
+        note, skip = f"cover {path}", (errno.ENOENT, errno.ENOTDIR)
+        plan.add("MASK", root, inside(path), empty, empty, at=at, note=note, skip=skip)
     plan.add("CLOSE", empty, at=at)
 
 

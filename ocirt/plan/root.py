@@ -18,6 +18,7 @@ from ocirt.host.constants import (
     MS_UNBINDABLE,
 )
 from ocirt.plan.ops import NO_SLOT
+from ocirt.plan.paths import cover
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,20 +50,29 @@ def attach_root(plan: Plan, document: dict[str, Any], bundle: str) -> int:
     return root
 
 
-def switch_root(plan: Plan, document: dict[str, Any], root: int, pivot: bool) -> None:
+def switch_root(
+    plan: Plan, document: dict[str, Any], root: int, pivot: bool, covered: list[str]
+) -> None:
     """Makes the root file system the root; the old one is gone after it.
 
     ``pivot`` is false with --no-pivot, for hosts whose root is a ramfs: pivot_root(2) can't
-    leave that one.
+    leave that one. It stays below the new one then, and with it what is mounted there. Whole
+    procfs and sysfs, ``covered``, would allow user namespaces that the container makes to mount
+    new ones without its masks, so they are covered.
     """
-    plan.add("CLOSE", plan.slot("host root"), at="")
+    host = plan.slot("host root")
+    if covered and not pivot:
+        cover(plan, host, covered, _AT)
+    plan.add("CLOSE", host, at="")
     plan.add("PIVOT" if pivot else "CHROOT", root, at=_AT, note="root")
+
+
+def propagate(plan: Plan, document: dict[str, Any], root: int) -> None:
+    """linux.rootfsPropagation, when nothing more is mounted: until then a shared root would
+    hand every mount to its peers, and of an unbindable one no path could be made read-only."""
     word = (document.get("linux") or {}).get("rootfsPropagation") or ""
     kind = {"shared": MS_SHARED, "unbindable": MS_UNBINDABLE}.get(word.removeprefix("r"))
-    if word == "runbindable":
-        kind = MS_UNBINDABLE
     if kind:
-        # Only now: until here a shared root would have handed every mount to its peers.
         flags = AT_RECURSIVE if word.startswith("r") else 0
         plan.add("SETATTR", root, 0, 0, kind, flags, NO_SLOT, at=_PROPAGATION, note="root")
 

@@ -185,6 +185,7 @@ class _Create:
                 filter_of(linux, store.root),
                 is_rootless(),
                 is_ordinary(),
+                [] if options.pivot else _whole_pseudo_file_systems(),
             )
         )
         verify(self.plan)
@@ -482,6 +483,13 @@ class _Create:
                 os.unlink(self.options.pid_file)
             except FileNotFoundError:
                 pass
+
+
+def _whole_pseudo_file_systems() -> list[str]:
+    """Where the host has all of procfs and sysfs."""
+    from ocirt.host.mountinfo import mounts
+
+    return [m.point for m in mounts() if m.fs_type in ("proc", "sysfs") and m.root == "/"]
 
 
 def check_console(document: dict[str, Any], socket: str, keep: bool) -> None:

@@ -46,7 +46,11 @@ def config() -> dict[str, Any]:
 
 
 def create(
-    document: dict[str, Any], layout: Layout = V2, pivot: bool = True, ordinary: bool = False
+    document: dict[str, Any],
+    layout: Layout = V2,
+    pivot: bool = True,
+    ordinary: bool = False,
+    covered: list[str] | None = None,
 ) -> Plan:
     def cgroup() -> list[CgroupMount]:
         kinds = {n["type"] for n in document["linux"]["namespaces"]}
@@ -54,7 +58,14 @@ def create(
 
     return compile_create(
         Request(
-            document, "/bundle", "id", cgroup, pivot=pivot, rootless=ordinary, ordinary=ordinary
+            document,
+            "/bundle",
+            "id",
+            cgroup,
+            pivot=pivot,
+            rootless=ordinary,
+            ordinary=ordinary,
+            covered=covered,
         )
     )
 
@@ -117,7 +128,7 @@ def namespaces() -> Plan:
     document["linux"]["netDevices"] = {"eth0": {"name": "net%d"}}
     document["linux"]["rootfsPropagation"] = "rshared"
     del document["hostname"]
-    return create(document, pivot=False)
+    return create(document, pivot=False, covered=["/proc", "/sys"])
 
 
 def hooks_and_devices() -> Plan:

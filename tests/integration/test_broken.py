@@ -254,6 +254,11 @@ CASES: dict[str, tuple[Change, str, str]] = {
         "/process/apparmorProfile",
         "AppArmor profile",
     ),
+    "process label without SELinux": (
+        put("system_u:system_r:container_t:s0", "process", "selinuxLabel"),
+        "/process/selinuxLabel",
+        "SELinux label: write self/attr/keycreate: EINVAL",
+    ),
     "mount label without SELinux": (
         put("system_u:object_r:container_file_t:s0", "linux", "mountLabel"),
         "/linux/mountLabel",

@@ -1,11 +1,13 @@
 """process.apparmorProfile, process.selinuxLabel and linux.mountLabel, as the container has them
 and as the host sees them.
 
-AppArmor is active in the guests of conformance/vm (tools/test-vm).
+AppArmor is active in the guests of conformance/vm, SELinux in that of its --kind selinux
+(tools/test-vm).
 """
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import shutil
@@ -17,7 +19,10 @@ from typing import Any
 
 import pytest
 
-LABEL = "system_u:system_r:container_t:s0:c1,c2"
+# Of selinux.cil.
+LABEL, FILES = "u:r:container_t:s0:c1,c2", "u:object_r:file_t:s0:c1,c2"
+KEYCTL = {"x86_64": 250, "aarch64": 219}[os.uname().machine]
+KEYCTL_GET_SECURITY = 17
 # All is allowed but one file. attach_disconnected: a container's root is attached nowhere on the
 # host. The exec rule keeps a program that is executed in the profile.
 PROFILE = """
@@ -53,6 +58,14 @@ def secret(bundle: Any) -> Any:
     """A bundle with a file that the profile denies, and whose process can write nothing there."""
     (bundle.path / "rootfs/etc/secret").write_text("secret\n")
     return bundle
+
+
+def start(ocirt: Any, bundle: Any) -> int:
+    """Runs it in the background: its pid."""
+    ocirt("run", "--detach", "--bundle", bundle.write(), bundle.id, check=True)
+    pid = ocirt.state(bundle.id)["pid"]
+    assert isinstance(pid, int)
+    return pid
 
 
 def confined(profile: str, done: subprocess.CompletedProcess[str]) -> bool:
@@ -91,8 +104,7 @@ def test_apparmor_in_exec(
         document["linux"]["namespaces"].append({"type": "user"})
         for path in (secret.path / "rootfs", *(secret.path / "rootfs").rglob("*")):
             os.lchown(path, 100_000, 100_000)
-    secret.shell("exec sleep 60").run(ocirt, "--detach")
-    pid = ocirt.state(secret.id)["pid"]
+    pid = start(ocirt, secret.shell("exec sleep 60"))
     assert Path(f"/proc/{pid}/attr/apparmor/current").read_text() == f"{profile} (enforce)\n"
 
     assert confined(profile, ocirt("exec", secret.id, "sh", "-c", SHOW))
@@ -113,8 +125,7 @@ def test_apparmor_in_exec(
 
 
 def test_apparmor_of_exec_alone(profile: str, ocirt: Any, secret: Any) -> None:
-    secret.shell("exec sleep 60").run(ocirt, "--detach")
-    pid = ocirt.state(secret.id)["pid"]
+    pid = start(ocirt, secret.shell("exec sleep 60"))
     assert confined(profile, ocirt("exec", "--apparmor", profile, secret.id, "sh", "-c", SHOW))
     assert Path(f"/proc/{pid}/attr/apparmor/current").read_text() == "unconfined\n"
 
@@ -130,7 +141,7 @@ def test_apparmor_of_hooks(profile: str, ocirt: Any, secret: Any, tmp_path: Path
     }
     done = secret.shell("true").run(ocirt)
     assert shown.read_text() == "unconfined\n"
-    assert "startContainer hook 0 /bin/sh: exit status 1" in done.stderr
+    assert "config.json#/hooks/startContainer/0: " in done.stderr
     assert "Permission denied" in done.stderr
 
 
@@ -144,3 +155,100 @@ def test_apparmor_profile_that_is_not_loaded(
     assert "ENOENT" in done.stderr
     assert ocirt.ids() == []
     assert leftovers(secret) == []
+
+
+# ---- SELinux
+
+
+@pytest.fixture(scope="module")
+def selinux() -> None:
+    """A policy is loaded, which stays."""
+    load = Path("/sys/fs/selinux/load")
+    if not load.exists():
+        pytest.skip("SELinux is not active in this kernel")
+    own = Path("/proc/self/attr/current").read_text().rstrip("\0\n ")
+    if own == "kernel":  # as long as there is none
+        fd = os.open(load, os.O_WRONLY)
+        os.write(fd, (Path(__file__).parent / "selinux.policy").read_bytes())
+        os.close(fd)
+    elif not own.startswith("u:r:kernel_t:"):
+        pytest.skip("this host has a policy of its own")
+
+
+@pytest.fixture
+def labelled(bundle: Any) -> Any:
+    bundle.document["process"]["selinuxLabel"] = LABEL
+    bundle.document["linux"].update(mountLabel=FILES, maskedPaths=["/proc/tty"])
+    return bundle.shell("exec sleep 60")
+
+
+def label_of_key(serial: str) -> str:
+    text = ctypes.create_string_buffer(256)
+    arguments = (KEYCTL_GET_SECURITY, int(serial, 16), text, len(text))
+    assert ctypes.CDLL(None).syscall(KEYCTL, *arguments) > 0
+    return text.value.decode()
+
+
+SHOW_LABEL = "cat /proc/self/attr/current"
+
+
+def test_selinux(selinux: None, ocirt: Any, labelled: Any, tmp_path: Path) -> None:
+    pid = start(ocirt, labelled)
+    assert Path(f"/proc/{pid}/attr/current").read_text() == f"{LABEL}\0"
+    for attribute in ("exec", "keycreate"):
+        assert Path(f"/proc/{pid}/attr/{attribute}").read_text() == ""
+    assert ocirt("exec", labelled.id, "sh", "-c", SHOW_LABEL).stdout == f"{LABEL}\0"
+
+    keys = ocirt("exec", labelled.id, "cat", "/proc/keys").stdout.splitlines()
+    serial = next(line.split()[0] for line in keys if f"_ses.{labelled.id}" in line)
+    assert label_of_key(serial) == LABEL
+
+    shown = {}
+    for line in Path(f"/proc/{pid}/mountinfo").read_text().splitlines():
+        left, _, right = line.partition(" - ")
+        shown[left.split()[4]] = f'context="{FILES}"' in right.split(" ", 2)[2]
+    for place in ("/dev", "/dev/pts", "/dev/shm", "/proc/tty"):
+        assert shown[place], place
+    for place in ("/", "/proc", "/sys", "/dev/mqueue"):
+        assert not shown[place], place
+    queues = os.getxattr(f"/proc/{pid}/root/dev/mqueue", "security.selinux")
+    assert queues.rstrip(b"\0").decode() == FILES
+
+
+def test_selinux_in_exec(selinux: None, ocirt: Any, labelled: Any, tmp_path: Path) -> None:
+    start(ocirt, labelled)
+    other = LABEL.replace("c1,c2", "c0")
+    done = ocirt("exec", "--process-label", other, labelled.id, "sh", "-c", SHOW_LABEL)
+    assert done.stdout == f"{other}\0", done.stderr
+    file = tmp_path / "process.json"
+    process = {"args": ["/bin/sh", "-c", SHOW_LABEL], "cwd": "/", "env": ["PATH=/bin"]}
+    for change, wanted in (({"selinuxLabel": other}, other), ({}, LABEL)):
+        file.write_text(json.dumps(process | change))
+        done = ocirt("exec", "--process", str(file), labelled.id)
+        assert done.stdout == f"{wanted}\0", done.stderr
+    done = ocirt("exec", "--process-label", "u:r:no_t:s0", labelled.id, "true")
+    assert done.returncode == 255
+    assert "config.json#/process/selinuxLabel: SELinux label: " in done.stderr
+    assert "EINVAL" in done.stderr
+
+
+def test_selinux_of_another_kind(selinux: None, ocirt: Any, labelled: Any) -> None:
+    labelled.document["annotations"] = {"run.oci.mount_context_type": "rootcontext"}
+    pid = start(ocirt, labelled)
+    text = Path(f"/proc/{pid}/mountinfo").read_text()
+    assert f'rootcontext="{FILES}"' in text or f"rootcontext={FILES}" in text, text
+    label = os.getxattr(f"/proc/{pid}/root/dev/shm", "security.selinux").rstrip(b"\0").decode()
+    assert label == FILES
+
+
+@pytest.mark.parametrize(("section", "key"), [("process", "selinuxLabel"), ("linux", "mountLabel")])
+def test_selinux_label_that_the_policy_lacks(
+    section: str, key: str, selinux: None, ocirt: Any, labelled: Any, leftovers: Any
+) -> None:
+    labelled.document[section][key] = "u:r:no_t:s0"
+    done = ocirt("create", "--bundle", labelled.write(), labelled.id)
+    assert done.returncode == 1
+    assert f"config.json#/{section}/{key}: " in done.stderr
+    assert "EINVAL" in done.stderr
+    assert ocirt.ids() == []
+    assert leftovers(labelled) == []

@@ -705,7 +705,15 @@ ROWS: list[tuple[dict[str, Any], str, str]] = [
     ),
     # ---- other platforms
     ({"/windows": {"layerFolders": ["a"]}}, "/windows", "is for another platform than Linux"),
+    ({"/windows": {"layerFolders": 3}}, "/windows/layerFolders", "must be an array"),
     ({"/vm": {"kernel": {"path": "/k"}}}, "/vm", "is for another platform than Linux"),
+    ({"/vm": {"kernel": {"path": 3}}}, "/vm/kernel/path", "must be a string"),
+    ({"/freebsd": {"devices": []}}, "/freebsd", "is for another platform than Linux"),
+    ({"/freebsd": {"devices": [{"path": 3}]}}, "/freebsd/devices/0/path", "must be a string"),
+    ({"/solaris": {"milestone": "m"}}, "/solaris", "is for another platform than Linux"),
+    ({"/solaris": {"milestone": 3}}, "/solaris/milestone", "must be a string"),
+    ({"/zos": {"namespaces": []}}, "/zos", "is for another platform than Linux"),
+    ({"/zos": {"namespaces": [{"type": 3}]}}, "/zos/namespaces/0/type", "must be a string"),
 ]
 # ---- resources (pointer below /linux/resources, its object, message)
 NOT_CPUS = "is no number or range"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import jsonschema
 import pytest
 
+import ocirt
 from ocirt import SPEC_VERSION
 from ocirt.cli import main
 from ocirt.commands.features import features
@@ -103,6 +105,12 @@ def test_features(capsys: pytest.CaptureFixture[str]) -> None:
     assert "MPOL_F_STATIC_NODES" in document["linux"]["memoryPolicy"]["flags"]
     rdt = {"enabled": True, "schemata": True, "monitoring": True}
     assert document["linux"]["intelRdt"] == rdt
+    assert document["linux"]["cgroup"]["rdma"] is True
+    # Each that ocirt looks at.
+    unsafe = document["potentiallyUnsafeConfigAnnotations"]
+    sources = "".join(path.read_text() for path in Path(ocirt.__file__).parent.rglob("*.py"))
+    named = set(re.findall(r'"((?:run\.oci|org\.systemd|org\.criu)\.[a-z_.]+)"', sources))
+    assert named and named == set(unsafe)
 
 
 def config(**linux: object) -> bytes:
