@@ -633,5 +633,7 @@ def test_root_of_a_user_namespace_with_one_id(
         alone.document["linux"][key] = [{"containerID": 0, "hostID": 0, "size": 1}]
     assert alone.shell("id -u").run(runtime).stdout == "0\n"
     no_user_namespace(alone.document)
+    done = alone.run(Runtime(ocirt.root, user.command("unshare", "--user", "--map-root-user")))
+    assert "hint: ocirt needs a mount namespace that belongs to its user namespace" in done.stderr
     done = alone.run(runtime)
     assert done.stdout == "0\n", done.stderr
