@@ -46,12 +46,13 @@ A failure of ``ocirt exec`` itself gives 255.
 
 FILES = """\
 /run/ocirt/ID is the state of a container: state.json, and config.json as it was when the
-container was created. For an ordinary user it lies in $XDG_RUNTIME_DIR/ocirt. Another place is
+container was created. For who is not the host's root it lies in $XDG_RUNTIME_DIR/ocirt. Another place is
 given by --root.
 """
 
 ENVIRONMENT = """\
-Nothing is needed; PATH and HOME are not looked at. ``XDG_RUNTIME_DIR``: see FILES.
+Nothing is needed; HOME is not looked at, and PATH for newuidmap and newgidmap alone.
+``XDG_RUNTIME_DIR``: see FILES; not for who is root and is called so by ``USER``.
 ``OCIRT_NAME``: where it is runc or crun, --version begins with that word, as it does where
 ocirt is called through a link of that name. ``NOTIFY_SOCKET`` and ``LISTEN_FDS``: as systemd(1)
 sets them for a service; the container gets them.

@@ -11,6 +11,7 @@ import os
 from ocirt.cgroup.layout import Layout
 from ocirt.cgroup.manager import Manager, NoCgroup
 from ocirt.errors import KernelError
+from ocirt.host.rootless import is_rootless
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,12 +21,14 @@ _HINT = "--systemd-cgroup asks the user's systemd for one; or have one delegated
 
 
 class RootlessManager(Manager):
-    """The rules for devices are the host's to set: nobody else can."""
+    """The rules for devices are the host's to set: no device can be made without its rights, and
+    those that are bound are open to whom the host opens them."""
 
     __slots__ = ()
 
     def limit_devices(self, rules: Rules, current: Rules | None = None) -> None:
-        """No device can be made, and those that are bound are open to whom the host opens them."""
+        if not is_rootless():  # --rootless=true
+            super().limit_devices(rules, current)
 
 
 class NoRootlessCgroup(NoCgroup):

@@ -103,7 +103,7 @@ def make_rootless(document: dict[str, Any]) -> None:
     """What an ordinary user without further ids can run: the caller is the container's root, the
     network is the host's, and nothing is limited."""
     linux = document["linux"]
-    del linux["resources"]
+    linux.pop("resources", None)
     linux["namespaces"] = [n for n in linux["namespaces"] if n["type"] != "network"]
     linux["namespaces"].append({"type": "user"})
     linux["uidMappings"] = [{"containerID": 0, "hostID": os.geteuid(), "size": 1}]

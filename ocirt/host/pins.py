@@ -5,6 +5,7 @@ From here on the plan knows them as descriptors: no host path is resolved a seco
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 
@@ -19,7 +20,7 @@ from ocirt.host.constants import (
     NSFS_MAGIC,
     OPEN_TREE_CLONE,
 )
-from ocirt.host.rootless import is_ordinary
+from ocirt.host.rootless import in_user_namespace, is_ordinary
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,7 +44,10 @@ def open_pin(pin: Pin) -> int:
     except OSError as error:
         name = what.get(pin.kind, pin.kind)
         text = f"{name} {pin.path}: {error.strerror}"
-        raise KernelError(text, at=pin.at, errno=error.errno or 0) from None
+        hint = ""
+        if error.errno == errno.EPERM and in_user_namespace():
+            hint = "ocirt needs a mount namespace that belongs to its user namespace"
+        raise KernelError(text, at=pin.at, errno=error.errno or 0, hint=hint) from None
 
 
 def _clone(fd: int, recursive: bool) -> int:

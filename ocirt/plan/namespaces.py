@@ -66,7 +66,8 @@ def compile_namespaces(
     namespace that is new; not in one that is joined, whose root could trace it then.
     """
     if ordinary and "user" in namespaces.new:
-        set_groups(plan, (), groups, namespaces.new["user"], "user namespace")
+        plan.born = namespaces.new["user"]
+        set_groups(plan, (), groups, plan.born, "user namespace")
         # What is joined can only be what belongs to that namespace: nothing, as yet.
         for kind in namespaces.joined:
             _join(plan, namespaces, kind)

@@ -108,11 +108,12 @@ class Plan:
     ``clone_flags``: CLONE_NEW* flags that the machine is born with.
     ``instructions``: the operations, SYNCs among them; ``pins``: see Pin;
     ``slot_names[slot]``: what a slot holds, for people;
-    ``mapped``: the process is in a user namespace.
+    ``mapped``: the process is in a user namespace; ``born``: the pointer of a new one that the
+    host makes first, and the machine is born in, or "".
     ``warnings``: what was passed over on purpose, as (pointer, text).
     """
 
-    __slots__ = ("clone_flags", "instructions", "mapped", "pins", "slot_names", "warnings")
+    __slots__ = ("born", "clone_flags", "instructions", "mapped", "pins", "slot_names", "warnings")
 
     def __init__(self) -> None:
         self.clone_flags = 0
@@ -120,6 +121,7 @@ class Plan:
         self.pins: list[Pin] = []
         self.slot_names: list[str] = []
         self.mapped = False
+        self.born = ""
         self.warnings: list[tuple[str, str]] = []
 
     def slot(self, name: str) -> int:

@@ -200,7 +200,7 @@ def _special(instruction: Instruction, errno: int) -> str:
 
 def to_text(plan: Plan, show_env: bool) -> str:
     """The program as ``ocirt plan`` prints it: number, operation, place."""
-    lines = [f"start the machine in new namespaces: {_new(plan)}"]
+    lines = [f"start the machine in new namespaces: {_new(plan)}" + _at(plan.born)]
     lines += [
         f"pin  [{plan.slot_names[pin.slot]}] {pin.kind} {pin.path}".rstrip()
         + _id_map(plan, pin)
@@ -229,8 +229,12 @@ def _id_map(plan: Plan, pin: Pin) -> str:
 
 
 def _new(plan: Plan) -> str:
+    return " ".join(_kinds(plan)) or "none"
+
+
+def _kinds(plan: Plan) -> list[str]:
     kinds = [kind for kind, flag in NAMESPACE_FLAGS.items() if plan.clone_flags & flag]
-    return " ".join(kinds) or "none"
+    return ["user", *kinds] if plan.born else kinds
 
 
 def _at(at: str) -> str:
@@ -271,7 +275,7 @@ def to_document(plan: Plan, show_env: bool) -> dict[str, Any]:
         row.update(at=instruction.at, note=instruction.note, text=describe(plan, instruction))
         operations.append(row)
     return {
-        "namespaces": [kind for kind, flag in NAMESPACE_FLAGS.items() if plan.clone_flags & flag],
+        "namespaces": _kinds(plan),
         "pins": [
             {"slot": plan.slot_names[p.slot], "kind": p.kind, "path": p.path, "at": p.at}
             | ({"idMap": _id_map(plan, p).lstrip("; ")} if p.id_map else {})

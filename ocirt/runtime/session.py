@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
 from ocirt import log
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 _REPORT_SIZE = ops.REPORT_HEADER + ops.REPORT_TEXT_MAX
 _SIGKILL = 9
 _NEEDS = "to start its program a container needs read, write, close and execve, at least"
+_DELEGATED = "ocirt has to be called in a cgroup of the same delegation (cgroups(7))"
 _P_PIDFD = 3
 _FDS_A_MESSAGE = 200
 
@@ -64,11 +66,12 @@ class Session:
             self.pid, self.pidfd = kernel.spawn(flags, cgroup_fd, exe, theirs, first_fd, birth)
         except OSError as error:
             os.close(self._control)
-            raise KernelError(
-                f"start a process in new namespaces: {error.strerror}",
-                at="/linux/namespaces",
-                errno=error.errno or 0,
-            ) from None
+            number = error.errno or 0
+            what, at, hint = "new namespaces", "/linux/namespaces", ""
+            if number == errno.EACCES and cgroup_fd >= 0:  # clone(2), CLONE_INTO_CGROUP
+                what, at, hint = "the container's cgroup", "/linux/cgroupsPath", _DELEGATED
+            text = f"start a process in {what}: {error.strerror}"
+            raise KernelError(text, at=at, errno=number, hint=hint) from None
         finally:
             os.close(exe)
             os.close(theirs)

@@ -160,6 +160,21 @@ def test_what_spec_makes(ocirt: Runtime, alone: Bundle) -> None:
     assert done.stdout.split() == ["0", *(["0", str(UID), "1"] * 2), "deny"], done.stderr
 
 
+def test_root_that_is_not_mapped(ocirt: Runtime, alone: Bundle) -> None:
+    """Then the user of the process sets it up, as with crun."""
+    for key in ("uidMappings", "gidMappings"):
+        alone.document["linux"][key][0]["containerID"] = 7
+    alone.document["process"]["user"] = {"uid": 7, "gid": 7}
+    alone.shell("id; hostname; grep Cap /proc/self/status")
+    done = alone.run(ocirt)
+    lines = done.stdout.split("\n")
+    assert lines[0].startswith("uid=7 gid=7"), done.stderr
+    assert lines[1] == "ocirt"
+    sets = dict(line.split(":\t") for line in lines[2:7])
+    bounding = sets.pop("CapBnd")
+    assert int(bounding, 16) and not any(int(mask, 16) for mask in sets.values())
+
+
 def test_an_empty_environment(user: OrdinaryUser, ocirt: Runtime, bundle: Bundle) -> None:
     """Engines call so: newuidmap is found all the same."""
     runtime = Runtime(ocirt.root, [*ocirt.prefix, "env", "-i"])
@@ -560,6 +575,10 @@ def test_delegated_cgroup(
     ocirt("pause", bundle.id, check=True)
     assert ocirt.state(bundle.id)["status"] == "paused"
     ocirt("resume", bundle.id, check=True)
+    outside = Runtime(ocirt.root, ocirt.prefix[4:])
+    done = outside("exec", bundle.id, "true")
+    assert done.returncode == 255
+    assert "#/linux/cgroupsPath: start a process in the container's cgroup" in done.stderr
     ocirt("delete", "--force", bundle.id, check=True)
     assert not folder.exists()
 
@@ -614,5 +633,7 @@ def test_root_of_a_user_namespace_with_one_id(
         alone.document["linux"][key] = [{"containerID": 0, "hostID": 0, "size": 1}]
     assert alone.shell("id -u").run(runtime).stdout == "0\n"
     no_user_namespace(alone.document)
+    done = alone.run(Runtime(ocirt.root, user.command("unshare", "--user", "--map-root-user")))
+    assert "hint: ocirt needs a mount namespace that belongs to its user namespace" in done.stderr
     done = alone.run(runtime)
     assert done.stdout == "0\n", done.stderr

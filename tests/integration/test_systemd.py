@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import shutil
 import signal
 import subprocess
-import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from ocirt.commands.spec import make_rootless
 
 from .conftest import COMMAND, Bundle, Runtime
 
@@ -395,50 +398,55 @@ def test_killed_create(
 
 # ---- a user's manager
 
-OF_A_USER = """
-import os, subprocess
-from ocirt.cgroup.layout import detect
-from ocirt.cgroup.systemd import plan_unit, restore
 
-first, second = (subprocess.Popen(["sleep", "1000"]) for _ in "12")
-try:
-    manager = plan_unit(detect(), {"linux": {}}, "user-test", True)
-    manager.create()
-    manager.enter(first.pid)
-    manager.limit({"pids": {"limit": 7}, "memory": {"limit": 1 << 26}}, "/linux/resources")
-    later = restore(manager.state())
-    later.join(second.pid)
-    for process in first, second:
-        print(open(f"/proc/{process.pid}/cgroup").read(), end="")
-    print(later.processes() == sorted([first.pid, second.pid]))
-    for name in "pids.max", "memory.max":
-        print(open(f"{manager.unified}/{name}").read(), end="")
-finally:
-    for process in first, second:
-        process.kill()
-        process.wait()
-later.destroy()
-print(os.path.exists(manager.unified))
-"""
+class OfAUser(Runtime):
+    """Called by ``user``, whose manager runs."""
+
+    def __init__(self, user: pwd.struct_passwd) -> None:
+        words = ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
+        words += ["env", "-i", f"PATH={os.environ['PATH']}", f"HOME={user.pw_dir}"]
+        words.append(f"XDG_RUNTIME_DIR=/run/user/{user.pw_uid}")
+        super().__init__(Path(user.pw_dir) / "state", words)
 
 
-def test_manager_of_a_user() -> None:
-    """Containers of users come with user namespaces; their cgroups are ready."""
-    user = pwd.getpwnam("tester").pw_uid
-    systemctl("start", f"user@{user}.service")
-    words = ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", "env", "-i"]
-    words += [f"XDG_RUNTIME_DIR=/run/user/{user}", f"PATH={os.environ['PATH']}"]
-    try:
-        done = subprocess.run(
-            [*words, sys.executable, "-c", OF_A_USER],
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-    finally:
-        systemctl("stop", f"user@{user}.service")
-    assert done.returncode == 0, done.stderr
-    cgroup = (
-        f"0::/user.slice/user-{user}.slice/user@{user}.service/user.slice/ocirt-user-test.scope"
-    )
-    assert done.stdout.splitlines() == [cgroup, cgroup, "True", "7", "67108864", "False"]
+@pytest.fixture
+def of_a_user() -> Iterator[OfAUser]:
+    user = pwd.getpwnam("tester")
+    systemctl("start", f"user@{user.pw_uid}.service")
+    runtime = OfAUser(user)
+    yield runtime
+    for id in runtime.ids():
+        runtime("delete", "--force", id)
+    systemctl("stop", f"user@{user.pw_uid}.service")
+
+
+def test_manager_of_a_user(of_a_user: OfAUser, sleeper: Bundle) -> None:
+    """The user may not make a cgroup, but systemd makes it one that is the user's."""
+    user = pwd.getpwnam("tester")
+    path = Path(tempfile.mkdtemp(dir=user.pw_dir))
+    shutil.copytree(sleeper.path, path, symlinks=True, dirs_exist_ok=True)
+    subprocess.run(["chown", "-R", "tester:tester", path], check=True)
+    path.chmod(0o755)
+    bundle = Bundle(path, sleeper.document)
+    make_rootless(bundle.document)
+    linux = bundle.document["linux"]
+    linux["uidMappings"][0]["hostID"], linux["gidMappings"][0]["hostID"] = user[2:4]
+    rule = {"allow": False, "access": "rwm"}
+    limits = {"pids": {"limit": 7}, "memory": {"limit": 1 << 26}, "devices": [rule]}
+    linux["resources"] = limits
+    ocirt = of_a_user
+    ocirt(DRIVER, "run", "--detach", "--bundle", bundle.write(), bundle.id, check=True)
+    slice = f"user.slice/user-{user.pw_uid}.slice/user@{user.pw_uid}.service/user.slice"
+    folder = Path("/sys/fs/cgroup") / slice / unit_of(bundle)
+    pid = ocirt.state(bundle.id)["pid"]
+    assert Path(f"/proc/{pid}/cgroup").read_text() == f"0::/{slice}/{unit_of(bundle)}\n"
+    assert (folder / "pids.max").read_text() == "7\n"
+    assert (folder / "memory.max").read_text() == "67108864\n"
+    ocirt("update", "--pids-limit", "9", bundle.id, check=True)
+    assert (folder / "pids.max").read_text() == "9\n"
+    assert ocirt("exec", bundle.id, "cat", "/proc/self/cgroup", check=True).stdout == "0::/\n"
+    ocirt("pause", bundle.id, check=True)
+    assert ocirt.state(bundle.id)["status"] == "paused"
+    ocirt("resume", bundle.id, check=True)
+    ocirt("delete", "--force", bundle.id, check=True)
+    assert eventually(lambda: not folder.exists())
