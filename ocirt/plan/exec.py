@@ -64,7 +64,7 @@ def compile_join_exec(
 
     ``wanted``: a process object; ``base``: its JSON pointer, "" where it is a document of
     its own; ``linux``: the container's; ``keyring``: join the container's session keyring;
-    ``filter``: of system calls, none for hooks.
+    ``filter``: of system calls.
     """
     plan = Plan()
     join(plan, namespaces, linux, wanted)

@@ -145,6 +145,21 @@ def test_affinity_of_the_caller(ocirt: Any, bundle: Any) -> None:
     assert int(shown.replace(",", ""), 16) == sum(1 << cpu for cpu in allowed)
 
 
+def test_a_program_whose_interpreter_is_missing(ocirt: Any, bundle: Any) -> None:
+    """It is found, and can't be executed: the same words wherever that turns out."""
+    script = bundle.path / "rootfs/bin/script"
+    script.write_text("#!/no/such/interpreter\n")
+    script.chmod(0o755)
+    text = "config.json#/process/args/0: program /bin/script: exec /bin/script: no such file"
+    bundle.shell("exec sleep 60").run(ocirt, "--detach")
+    done = ocirt("exec", bundle.id, "/bin/script")
+    assert done.returncode == 255 and text in done.stderr
+    ocirt("delete", "--force", bundle.id, check=True)
+    bundle.document["process"]["args"] = ["/bin/script"]
+    done = bundle.run(ocirt)
+    assert done.returncode == 1 and text in done.stderr
+
+
 def test_exec_joins_everything(ocirt: Any, bundle: Any) -> None:
     bundle.shell("exec sleep 60").run(ocirt, "--detach")
     pid = ocirt.state(bundle.id)["pid"]
