@@ -91,8 +91,12 @@ def test_an_id_is_taken_once(ocirt: Any, bundle: Any) -> None:
 
 def test_list(ocirt: Any, bundle: Any) -> None:
     ocirt("create", "--bundle", bundle.write(), bundle.id, check=True)
-    (row,) = json.loads(ocirt("list", "--format=json", check=True).stdout)
+    text = ocirt("list", "--format=json", check=True).stdout
+    (row,) = json.loads(text)
     assert row == ocirt.state(bundle.id)
+    # What reads it by patterns counts on that.
+    assert text.count("\n") == 1 and text.startswith('[{"ociVersion":"')
+    assert list(row)[:7] == ["ociVersion", "id", "pid", "status", "bundle", "rootfs", "created"]
     assert "created" in ocirt("list", check=True).stdout
 
 
