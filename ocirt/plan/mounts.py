@@ -187,6 +187,9 @@ def _filesystem(
     note = f"{kind} on {destination}"
     if inside(destination) == "proc" and kind != "proc":
         raise OcirtError(f"{note}: {INSIDE_PROC}", at=f"{at}/destination")
+    named = any(key == "mode" for _, key, _ in options.filesystem)
+    # With runc a tmpfs takes the mode of the folder that it hides.
+    like = None if named or kind != "tmpfs" else (context.root, inside(destination) or ".")
     late = bool(options.set & RDONLY) and (kind == "tmpfs" or inside(destination) == "dev")
     slot = new_filesystem(
         plan,
@@ -198,6 +201,7 @@ def _filesystem(
         options.set & ~RDONLY if late else options.set,
         f"mount {at}",
         context.label,
+        like,
     )
     target = _target(plan, mount, context, at, note, KIND_DIR, NO_SLOT)
     if options.tmpcopyup:
@@ -222,8 +226,10 @@ def new_filesystem(
     attributes: int,
     name: str,
     label: str = "",
+    like: tuple[int, str] | None = None,
 ) -> int:
-    """A detached mount of a new file system in the slot called ``name``."""
+    """A detached mount of a new file system in the slot called ``name``; ``like``: (root, path) of
+    the folder whose mode it takes, if there is one."""
     fs = plan.slot("new file system")
     slot = plan.slot(name)
     plan.add("FSOPEN", kind, fs, at=f"{at}/type", note=note)
@@ -243,6 +249,8 @@ def new_filesystem(
             plan.add("FSFLAG", fs, key, at=where, note=note)
         else:
             plan.add("FSCONFIG", fs, key, value, at=where, note=note)
+    if like:
+        plan.add("FSMODE", fs, *like, at=f"{at}/options", note=note)
     plan.add("FSMOUNT", fs, attributes, slot, at=at, note=note)
     if options.all_set or options.all_clear:
         _set(plan, slot, options.all_set, options.all_clear, AT_RECURSIVE, f"{at}/options", note)
