@@ -47,6 +47,28 @@ long op_FSFLAG(struct machine *m, const u64 *v)
     return error;
 }
 
+long op_FSMODE(struct machine *m, const u64 *v)
+{
+    struct statx status;
+    char mode[] = "0000";
+    int fs = m->slot[v[0]];
+
+    m->detail = string(m, v[2]);
+    long fd = open_beneath(m->slot[v[1]], m->detail, O_PATH | O_DIRECTORY, 0, INSIDE);
+    if (fd < 0)
+        return 0; /* who mounts on it will say why */
+    long error = file_status((int)fd, &status);
+    sys(close, fd);
+    if (error < 0)
+        return 0;
+    for (int i = 0; i < 4; i++)
+        mode[3 - i] += (char)(status.stx_mode >> 3 * i & 7);
+    error = sys(fsconfig, fs, FSCONFIG_SET_STRING, "mode", mode, 0);
+    if (error < 0)
+        read_log(m, fs);
+    return error;
+}
+
 long op_FSMOUNT(struct machine *m, const u64 *v)
 {
     int fs = m->slot[v[0]];

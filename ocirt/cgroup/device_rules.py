@@ -170,12 +170,15 @@ def _rule(entry: dict[str, Any], at: str) -> Rule:
     kind = entry.get("type") or "a"
     if kind not in _KINDS:
         raise OcirtError(f"{kind!r} is none of a, b, c", at=f"{at}/type")
-    access = 0
-    for letter in entry.get("access") or "":
-        if letter not in _BITS:
-            text = f"{entry['access']!r} has letters other than r, w, m"
+    letters = entry.get("access") or ""
+    access = sum(_BITS[letter] for letter in {*letters} & {*_BITS})
+    if {*letters} - {*_BITS}:
+        text = f"{letters!r} has letters other than r, w, m"
+        if not access:
             raise OcirtError(text, at=f"{at}/access")
-        access |= _BITS[letter]
+        from ocirt import log
+
+        log.warning(f"config.json#{at}/access: {text}, which are ignored")  # as runc does
     allow = bool(entry["allow"])
     if not access:
         # The specification doesn't say what this means. runc refuses it; to deny too much is safe.

@@ -124,9 +124,9 @@ class Manager:
             names = [n for n in folders if not controller or controller in n.split(",")]
             inner = posixpath.normpath("/" + path).lstrip("/")
             if ".." in path.split("/"):
-                raise StateError(f"--cgroup {path}: it has a ..")
+                raise StateError(f"--cgroup {path} is not a sub cgroup path")
             if not names:
-                raise StateError(f"--cgroup {controller}:{path}: there is no such hierarchy")
+                raise StateError(f"--cgroup {controller}:{path}: unknown controller {controller}")
             for name in names:
                 folders[name] = posixpath.join(folders[name], inner).rstrip("/")
                 cgroups[name] = posixpath.join(cgroups[name], inner).rstrip("/")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ocirt import log
-from ocirt.commands.output import put, put_json
+from ocirt.commands.output import put
 from ocirt.errors import OcirtError, StateError
 from ocirt.runtime.spec_state import full_state
 from ocirt.runtime.status import status
@@ -20,13 +20,16 @@ _NARROWEST = 12
 
 
 def run(options: Options) -> int:
-    """A container whose state can't be read is a warning, and the others are shown."""
+    """A container whose state can't be read is a warning, and the others are shown. Their JSON is one
+    line, as runc's."""
     store = Store(options.globals.root)
     if options.quiet:
         return put("".join(f"{id}\n" for id in store.ids()))
     states = [state for id in store.ids() if (state := _read(store, id))]
     if options.format == "json":
-        return put_json(states)
+        from ocirt.json_text import dumps
+
+        return put(dumps(states) + "\n")
     return put(table(states))
 
 

@@ -54,7 +54,7 @@ def _names(rule: dict[str, Any], at: str, report: Report) -> None:
         if not name:
             report.wrong(f"{at}/names/{index}", "must not be empty")
         elif name == "write" and rule["action"] == _NOTIFY:
-            text = f"{_NOTIFY} can't be for write, by which the container reports that it is ready"
+            text = f"{_NOTIFY} cannot be used for the write syscall: it tells that the container is ready"
             report.wrong(f"{at}/names/{index}", text)
 
 

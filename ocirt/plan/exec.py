@@ -77,8 +77,7 @@ def compile_join_exec(
 
     ``wanted``: a process object; ``base``: its JSON pointer, "" where it is a document of
     its own; ``linux``: the container's; ``keyring``: join the container's session keyring;
-    ``filter``: of system calls, none for hooks; ``groups``: of
-    ocirt.plan.groups.
+    ``filter``: of system calls; ``groups``: of ocirt.plan.groups.
     """
     plan = Plan()
     join(plan, namespaces, linux, wanted, groups)

@@ -193,6 +193,9 @@ def _filesystem(
     note = f"{kind} on {destination}"
     if inside(destination) == "proc" and kind != "proc":
         raise OcirtError(f"{note}: {INSIDE_PROC}", at=f"{at}/destination")
+    named = any(key == "mode" for _, key, _ in options.filesystem)
+    # With runc a tmpfs takes the mode of the folder that it hides.
+    like = None if named or kind != "tmpfs" else (context.root, inside(destination) or ".")
     late = bool(options.set & RDONLY) and (kind == "tmpfs" or inside(destination) == "dev")
     slot = new_filesystem(
         plan,
@@ -204,6 +207,7 @@ def _filesystem(
         options.set & ~RDONLY if late else options.set,
         f"mount {at}",
         context.label,
+        like,
     )
     if kind == "mqueue" and context.label.text:
         context.label.set_afterwards(plan, slot, note)
@@ -230,8 +234,10 @@ def new_filesystem(
     attributes: int,
     name: str,
     label: MountLabel | None = None,
+    like: tuple[int, str] | None = None,
 ) -> int:
-    """A detached mount of a new file system in the slot called ``name``."""
+    """A detached mount of a new file system in the slot called ``name``; ``like``: (root, path) of
+    the folder whose mode it takes, if there is one."""
     fs = plan.slot("new file system")
     slot = plan.slot(name)
     folder, settings = "", options.filesystem
@@ -253,6 +259,8 @@ def new_filesystem(
             plan.add("FSFLAG", fs, key, at=where, note=note)
         else:
             plan.add("FSCONFIG", fs, key, value, at=where, note=note)
+    if like:
+        plan.add("FSMODE", fs, *like, at=f"{at}/options", note=note)
     plan.add("FSMOUNT", fs, attributes, slot, at=at, note=note)
     if folder:
         plan.add("CHDIR", "/", at=f"{at}/options", note=note)

@@ -206,6 +206,13 @@ def _table() -> dict[str, Op]:
             "set {key}={value} on {fs}",
         ),
         ("FSFLAG", (("fs", SLOT), ("key", STR)), ("fsconfig",), "set {key} on {fs}"),
+        # mode= of the folder that is there, if it is. No failure of finding it is one.
+        (
+            "FSMODE",
+            (("fs", SLOT), ("root", SLOT), ("path", STR)),
+            ("fsconfig",),
+            "set mode on {fs} to that of {path} in {root}, if it exists",
+        ),
         # fsconfig(CMD_CREATE), fsmount(attributes: MOUNT_ATTR_*). Closes fs.
         (
             "FSMOUNT",

@@ -154,6 +154,10 @@ def failure(plan: Plan, index: int, step: int, errno: int, text: str) -> KernelE
     if op.name in ("FIND_EXEC", "EXEC"):
         reason = reason.lower()  # engines look for the words of Go (CONTRACT.md row 36)
     words = f"{errno_name(errno)} ({reason})"
+    if op.name == "EXEC":  # as ocirt.runtime.start has it of a program that start can't execute
+        args = instruction.value("argv")
+        assert isinstance(args, list)
+        parts, words = parts[:1], f"exec {args[0]}: {reason}"
     said = "" if special else text.strip()
     if said and said not in " ".join(parts):
         # A kernel's log line starts with its level: "e tmpfs: Bad value for 'size'".

@@ -15,12 +15,14 @@ from ocirt.plan.host_work import READY, TAG_HOST_ROOT
 from ocirt.plan.namespaces import Namespaces
 from ocirt.plan.process import environment_of
 from ocirt.runtime.environment import complete
+from ocirt.runtime.filters import filter_of, give_listener
 from ocirt.runtime.hooks import run_hook
 from ocirt.runtime.session import Session
 from ocirt.runtime.spec_state import spec_state
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from ocirt.plan.program import Plan
@@ -47,12 +49,17 @@ def run_create_container(
 
 
 def run_start_container(container: Container, state: State, document: dict[str, Any]) -> None:
-    """Runs them in order. Raises OcirtError for the first that fails."""
+    """Runs them in order, with the filter of system calls that the container's processes have: the
+    programs are the container's. Raises OcirtError for the first that fails."""
     from ocirt.runtime.kill import open_process
 
     linux = document.get("linux") or {}
     namespaces = Namespaces(linux)
+    filter = filter_of(linux, os.path.dirname(container.folder))
     pidfd = open_process(state)
+
+    def give(listener: int, pid: int) -> None:
+        give_listener(listener, linux, pid, state, "created")
 
     def start(hook: dict[str, Any], at: str, standard: tuple[int, int, int]) -> tuple[int, int]:
         wanted = dict(document["process"], terminal=False, cwd="/")
@@ -67,6 +74,7 @@ def run_start_container(container: Container, state: State, document: dict[str, 
             first_fd=3,
             keyring=False,
             base=at,
+            filter=filter,
             groups=rule(False, is_rootless()),
         )
         if "env" not in hook:
@@ -75,7 +83,8 @@ def run_start_container(container: Container, state: State, document: dict[str, 
         _set_program(plan, hook["path"])
         root = os.open(f"/proc/{state.pid}/root", os.O_PATH | os.O_CLOEXEC)
         try:
-            return _start(plan, {"pidfd": pidfd, "folder": root}, standard)
+            pins = {"pidfd": pidfd, "folder": root}
+            return _start(plan, pins, standard, give)
         finally:
             os.close(root)
 
@@ -94,11 +103,19 @@ def _set_program(plan: Plan, path: str) -> None:
             instruction.values = ([path],)
 
 
-def _start(plan: Plan, pins: dict[str, int], standard: tuple[int, int, int]) -> tuple[int, int]:
-    """Runs the plan with these standard descriptors; the hook's pid and pidfd."""
+def _start(
+    plan: Plan,
+    pins: dict[str, int],
+    standard: tuple[int, int, int],
+    give: Callable[[int, int], None] | None = None,
+) -> tuple[int, int]:
+    """Runs the plan with these standard descriptors; the hook's pid and pidfd. ``give`` takes the
+    listener of its filter, and the pid."""
     fds = {pin.slot: pins[pin.kind] for pin in plan.pins}
     with _Standard(standard):
         session = Session(plan)
+    if give:
+        session.hand_over = lambda listener: give(listener, session.pid)
     try:
         session.run(fds, {READY: lambda: None})
     except BaseException:

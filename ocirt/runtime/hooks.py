@@ -125,7 +125,10 @@ def wait(pid: int, pidfd: int, timeout: int) -> str:
         return f"killed after its timeout of {timeout} s"
     status = os.waitpid(pid, 0)[1]
     if os.WIFSIGNALED(status):
-        return f"killed by signal {os.WTERMSIG(status)}"
+        import _signal  # type: ignore[import-not-found]
+
+        number = os.WTERMSIG(status)
+        return f"killed by signal {number} ({_signal.strsignal(number).lower()})"
     code = os.WEXITSTATUS(status)
     return f"exit status {code}" if code else ""
 

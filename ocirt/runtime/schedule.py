@@ -5,6 +5,7 @@ DESIGN.md: what the kernel lets the parent do to a pid, Python does.
 
 from __future__ import annotations
 
+import errno
 import os
 
 from ocirt.config.process_rules import cpu_list
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 
+# sched_setattr(2), EPERM. The words are runc's.
+_ALL_CPUS = "process scheduler can't be used together with AllowedCPUs, linux.resources.cpu.cpus"
 _CPUS = 1024  # as many as a cpu_set_t has (CPU_SET(3))
 
 
@@ -48,7 +51,12 @@ def apply(pid: int, process: dict[str, Any], base: str, in_exec: bool = False) -
         _try(f"{base}/oomScoreAdj", f"OOM score {score}", _write_oom_score, pid, score)
     scheduler = process.get("scheduler")
     if scheduler:
-        _try(f"{base}/scheduler", f"scheduler {scheduler['policy']}", _schedule, pid, scheduler)
+        try:
+            _try(f"{base}/scheduler", f"scheduler {scheduler['policy']}", _schedule, pid, scheduler)
+        except KernelError as error:
+            if error.errno == errno.EPERM and scheduler["policy"] == "SCHED_DEADLINE":
+                error.hint = _ALL_CPUS
+            raise
     priority = process.get("ioPriority")
     if priority:
         value = IOPRIO_CLASSES[priority["class"]] << IOPRIO_CLASS_SHIFT | priority.get(

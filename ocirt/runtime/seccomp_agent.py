@@ -64,6 +64,9 @@ def hand_over(profile: dict[str, Any], listener: int, pid: int, state: dict[str,
     path = profile["listenerPath"]
     try:
         socket = kernel.connect(path)
+    except OSError as error:
+        raise _failed(f"failed to connect with seccomp agent {path}", error) from None
+    try:
         try:
             data = dumps(document).encode()
             sent = kernel.send(socket, data, [listener])

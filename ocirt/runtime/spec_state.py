@@ -16,8 +16,8 @@ def spec_state(state: State, status: str) -> dict[str, Any]:
     document: dict[str, Any] = {
         "ociVersion": state.oci_version or SPEC_VERSION,
         "id": state.id,
-        "status": status,
         "pid": 0 if status == "stopped" else state.pid,
+        "status": status,
         "bundle": state.bundle,
     }
     if state.annotations:

@@ -143,7 +143,7 @@ def exec_failure(data: bytes, document: dict[str, Any]) -> OcirtError:
     """The error that a parked machine reported: execve(2) failed."""
     _kind, _op, _step, number, _value, path = decode_report(data)
     program = document["process"]["args"][0]
-    text = f"program {program}: execve {path}: {os.strerror(number).lower()}"
+    text = f"program {program}: exec {path}: {os.strerror(number).lower()}"
     hint = ""
     if number == errno.ENOEXEC:
         hint = "is it a program for this machine, or a script without its #! line?"

@@ -361,7 +361,7 @@ CASES: dict[str, tuple[Change, str, str]] = {
     "seccomp: no agent": (
         put(NO_AGENT, *SECCOMP),
         "/linux/seccomp/listenerPath",
-        "hand the listener to the agent /no/such: No such file or directory",
+        "failed to connect with seccomp agent /no/such: No such file or directory",
     ),
     "seccomp: capset is forbidden": (
         both(rule("capset"), put(False, "process", "noNewPrivileges")),

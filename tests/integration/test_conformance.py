@@ -1,4 +1,5 @@
-"""OCI runtime-tools' validation suite (conformance/runtime-tools), and what reads its output."""
+"""OCI runtime-tools' validation suite (conformance/runtime-tools) and runc's own suite
+(conformance/runc-suite), and what reads their output."""
 
 from __future__ import annotations
 
@@ -15,6 +16,16 @@ from types import ModuleType
 import pytest
 
 TOOLS = Path(__file__).parent.parent.parent / "conformance/runtime-tools"
+RUNC_SUITE = TOOLS.parent / "runc-suite"
+BATS = """1..4
+ok 1 runc run [a] in 1500ms
+ok 2 runc -h # skip test requires rootless
+not ok 3 debug: # in 12ms
+# (in test file /x/y.bats, line 3)
+#   `false' failed
+some line of a program
+ok 4 last in 3ms # skip
+"""
 TAP = """TAP version 13
 ok 1 - the first
 not ok 2 - the second
@@ -30,15 +41,32 @@ not ok 5 - the last
 """
 
 
-@pytest.fixture(scope="module")
-def run() -> ModuleType:
-    """The script ``run``, which has no suffix, as a module."""
-    loader = importlib.machinery.SourceFileLoader("runtime_tools_run", str(TOOLS / "run"))
+def load(path: Path) -> ModuleType:
+    """A script, which has no suffix, as a module."""
+    name = f"{path.parent.name}_{path.name}".replace("-", "_")
+    loader = importlib.machinery.SourceFileLoader(name, str(path))
     spec = importlib.util.spec_from_loader(loader.name, loader)
     assert spec
     module = importlib.util.module_from_spec(spec)
     loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def run() -> ModuleType:
+    return load(TOOLS / "run")
+
+
+def write_table(folder: Path, tools: Path, *given: str) -> str:
+    """What the command ``table`` in ``tools`` makes of a file that has another section."""
+    results = folder / "RESULTS.md"
+    results.write_text("# Another suite\n\nIts text.\n")
+    subprocess.run([sys.executable, tools / "table", results, *given], check=True)
+    text = results.read_text()
+    assert text.startswith("# Another suite\n\nIts text.\n\n# ")
+    subprocess.run([sys.executable, tools / "table", results, *given], check=True)
+    assert results.read_text() == text
+    return text
 
 
 def test_tap_is_counted(run: ModuleType) -> None:
@@ -102,8 +130,7 @@ def test_table_shows_verdicts_and_notes(tmp_path: Path) -> None:
     }
     path = tmp_path / "x.json"
     path.write_text(json.dumps(document))
-    command = [sys.executable, str(TOOLS / "table"), f"x={path}"]
-    table = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+    table = write_table(tmp_path, TOOLS, f"x={path}")
     assert "| x | x version 1 | 6.1 | 0 | 1 | 1 |" in table
     assert "| hooks | error | never: " in table
     assert "| start | fail (1 of 7) | never: " in table
@@ -126,3 +153,42 @@ def test_validation_suite() -> None:
     )
     assert ran.returncode == 0, ran.stdout
     assert " tests 58" in ran.stdout
+
+
+# ---- runc's own suite
+
+
+def test_tap_of_bats() -> None:
+    results = load(RUNC_SUITE / "run").parse_tap(BATS)
+    assert [(r["test"], r["verdict"], r["seconds"], r.get("reason")) for r in results] == [
+        ("runc run [a]", "pass", 1.5, None),
+        ("runc -h", "skip", 0, "test requires rootless"),
+        ("debug: #", "fail", 0.012, None),
+        ("last", "skip", 0.003, ""),
+    ]
+    assert results[2]["output"] == "(in test file /x/y.bats, line 3)\n  `false' failed\n"
+
+
+def test_table_of_runc_s_suite(tmp_path: Path) -> None:
+    def write(name: str, **verdicts: str) -> str:
+        results: list[dict[str, object]] = [
+            {"file": file, "test": "global --debug", "verdict": verdict, "seconds": 1}
+            | ({"reason": "needs | more"} if verdict == "skip" else {})
+            for file, verdict in verdicts.items()
+        ]
+        document = {"runtime": f"{name} version 1", "kernel": "6.1", "suite": "1.3"}
+        (tmp_path / name).write_text(json.dumps(document | {"results": results}))
+        return f"{name}={tmp_path / name}"
+
+    ocirt = write("ocirt", debug="fail", env="pass", ps="skip", run="pass")
+    runc = write("runc", debug="pass", env="pass", ps="skip", run="fail")
+    table = write_table(tmp_path, RUNC_SUITE, ocirt, runc)
+    assert "| ocirt | ocirt version 1 | 6.1 | 2 | 1 | 1 | 1 of 2 (50.0 %) |" in table
+    assert "| debug | global --debug | fail | pass | internal: looks for lines" in table
+    assert "| run | global --debug | pass | fail |" in table
+    assert "| env |" not in table and "| ps |" not in table
+    assert "| 1 | needs \\| more |" in table
+    unknown = write("ocirt", env="fail")
+    words = [sys.executable, str(RUNC_SUITE / "table"), str(tmp_path / "RESULTS.md"), unknown]
+    done = subprocess.run(words, stdout=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stdout) == (1, "no cause: env: global --debug\n")

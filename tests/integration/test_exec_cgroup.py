@@ -85,10 +85,10 @@ def test_one_below_for_a_controller(ocirt: Any, container: str, folders: list[Pa
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--cgroup", "../x"], "it has a .."),
-        (["--cgroup", "/a/../../x"], "it has a .."),
+        (["--cgroup", "../x"], "is not a sub cgroup path"),
+        (["--cgroup", "/a/../../x"], "is not a sub cgroup path"),
         (["--cgroup", "nowhere"], "does not exist"),
-        (["--cgroup", "no-such:nowhere"], "there is no such hierarchy"),
+        (["--cgroup", "no-such:nowhere"], "unknown controller no-such"),
         (["--cgroup", "a", "--cgroup", "b"], "for which controllers?"),
         (["--cgroup", "pids:a", "--cgroup", "pids:b"], "pids is given twice"),
         (["--cgroup", ":a"], "a controller's name is empty"),

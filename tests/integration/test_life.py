@@ -91,8 +91,12 @@ def test_an_id_is_taken_once(ocirt: Any, bundle: Any) -> None:
 
 def test_list(ocirt: Any, bundle: Any) -> None:
     ocirt("create", "--bundle", bundle.write(), bundle.id, check=True)
-    (row,) = json.loads(ocirt("list", "--format=json", check=True).stdout)
+    text = ocirt("list", "--format=json", check=True).stdout
+    (row,) = json.loads(text)
     assert row == ocirt.state(bundle.id)
+    # What reads it by patterns counts on that.
+    assert text.count("\n") == 1 and text.startswith('[{"ociVersion":"')
+    assert list(row)[:7] == ["ociVersion", "id", "pid", "status", "bundle", "rootfs", "created"]
     assert "created" in ocirt("list", check=True).stdout
 
 
@@ -143,6 +147,21 @@ def test_affinity_of_the_caller(ocirt: Any, bundle: Any) -> None:
     show = ("grep", "Cpus_allowed:", "/proc/self/status")
     shown = ocirt("exec", bundle.id, *show, check=True, preexec_fn=one_cpu).stdout.split()[1]
     assert int(shown.replace(",", ""), 16) == sum(1 << cpu for cpu in allowed)
+
+
+def test_a_program_whose_interpreter_is_missing(ocirt: Any, bundle: Any) -> None:
+    """It is found, and can't be executed: the same words wherever that turns out."""
+    script = bundle.path / "rootfs/bin/script"
+    script.write_text("#!/no/such/interpreter\n")
+    script.chmod(0o755)
+    text = "config.json#/process/args/0: program /bin/script: exec /bin/script: no such file"
+    bundle.shell("exec sleep 60").run(ocirt, "--detach")
+    done = ocirt("exec", bundle.id, "/bin/script")
+    assert done.returncode == 255 and text in done.stderr
+    ocirt("delete", "--force", bundle.id, check=True)
+    bundle.document["process"]["args"] = ["/bin/script"]
+    done = bundle.run(ocirt)
+    assert done.returncode == 1 and text in done.stderr
 
 
 def test_exec_joins_everything(ocirt: Any, bundle: Any) -> None:

@@ -169,6 +169,21 @@ def test_cpus(limited: Limited, needs: Any) -> None:
     assert done.stdout.split() == ["Cpus_allowed_list:", str(last)]
 
 
+def test_cpus_and_a_deadline(limited: Limited, needs: Any) -> None:
+    """sched_setattr(2): a process with a deadline must be allowed on all CPUs."""
+    needs("cpuset.cpus")
+    cpus = os.sched_getaffinity(0)
+    deadline = {"policy": "SCHED_DEADLINE", "runtime": 42000, "deadline": 10**6, "period": 10**6}
+    limited.bundle.shell("true").document["process"]["scheduler"] = deadline
+    limited.bundle.document["linux"]["resources"] = {"cpu": {"cpus": str(max(cpus))}}
+    done = limited.bundle.run(limited.ocirt)
+    if len(cpus) > 1:
+        assert done.returncode == 1 and "config.json#/process/scheduler: " in done.stderr
+        assert "process scheduler can't be used together with AllowedCPUs" in done.stderr
+    else:
+        assert done.returncode == 0
+
+
 def test_cpus_after_update(limited: Limited, needs: Any) -> None:
     needs("cpuset.cpus")
     limited.run({})

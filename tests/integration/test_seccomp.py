@@ -163,21 +163,28 @@ def test_exec_has_the_filter_of_the_container(ocirt: Any, box: Any) -> None:
     assert done.stdout == "25\n"
 
 
-def test_hooks_have_none(ocirt: Any, box: Any) -> None:
-    """Not even those that run in the container."""
-    box.document["linux"]["seccomp"] = profile(block(*NAMES))
+def test_hooks(ocirt: Any, box: Any) -> None:
+    """Those that run a program of the container have its filter; those of the host have none."""
+    box.document["linux"]["seccomp"] = profile(block("mkdir", "mkdirat", action="KILL_PROCESS"))
     (box.path / "rootfs" / "tmp").chmod(0o777)
-    hook = ["sh", "-c", "grep ^Seccomp: /proc/self/status > /tmp/seen"]
-    box.document["hooks"] = {"startContainer": [{"path": "/bin/sh", "args": hook}]}
+    show = "grep ^Seccomp: /proc/self/status"
+    outer = {"path": "/bin/sh", "args": ["sh", "-c", f"{show} > {box.path}/seen"]}
+    inner: dict[str, Any] = {"path": "/bin/sh", "args": ["sh", "-c", f"{show} > /tmp/seen"]}
+    box.document["hooks"] = {"createContainer": [outer], "startContainer": [inner]}
     box.document["root"]["readonly"] = False
-    box.shell("cat /tmp/seen; call 0x7fff")
-    assert box.run(ocirt).stdout.splitlines()[0] == "Seccomp:\t0"
+    assert box.shell("cat /tmp/seen").run(ocirt).stdout == "Seccomp:\t2\n"
+    assert (box.path / "seen").read_text() == "Seccomp:\t0\n"
+    inner["args"][2] = "exec mkdir /tmp/x"
+    done = box.run(ocirt)
+    assert done.returncode == 1
+    assert "error running startContainer hook #0: /bin/sh: " in done.stderr
+    assert "killed by signal 31 (bad system call)" in done.stderr
 
 
 def test_a_program_that_may_not_be_executed(ocirt: Any, box: Any, leftovers: Any) -> None:
     """The filter is in force from create on, so start meets it."""
     done = run(ocirt, box, "true", profile(block("execve", number=errno.EACCES)))
-    assert done.returncode == 1 and "execve /bin/sh: permission denied" in done.stderr
+    assert done.returncode == 1 and "exec /bin/sh: permission denied" in done.stderr
     assert leftovers(box) == []
 
 
@@ -401,7 +408,10 @@ def test_an_agent_that_ends(ocirt: Any, box: Any, agent: Any) -> None:
 def test_no_agent(ocirt: Any, box: Any, leftovers: Any) -> None:
     done = run(ocirt, box, "true", notifying(box, *NAMES))
     assert done.returncode == 1
-    assert "config.json#/linux/seccomp/listenerPath: hand the listener to the agent" in done.stderr
+    assert (
+        "config.json#/linux/seccomp/listenerPath: failed to connect with seccomp agent"
+        in done.stderr
+    )
     assert "No such file or directory" in done.stderr
     assert leftovers(box) == [] and ocirt.ids() == []
 

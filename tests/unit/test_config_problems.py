@@ -701,7 +701,7 @@ ROWS: list[tuple[dict[str, Any], str, str]] = [
     (
         rule(action=NOTIFY, names=["write"]) | {f"{SECCOMP}/listenerPath": "/a"},
         f"{RULE}/names/0",
-        "SCMP_ACT_NOTIFY can't be for write, by which the container reports that it is ready",
+        "SCMP_ACT_NOTIFY cannot be used for the write syscall: it tells that the container is ready",
     ),
     # ---- other platforms
     ({"/windows": {"layerFolders": ["a"]}}, "/windows", "is for another platform than Linux"),

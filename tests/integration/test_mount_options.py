@@ -1,4 +1,7 @@
-"""Attributes of bind mounts: whoever names one names all, as with runc and crun."""
+"""What comes of the options of mounts, as with runc.
+
+Attributes of bind mounts: whoever names one names all. The mode of a tmpfs: that of the folder it hides.
+"""
 
 from __future__ import annotations
 
@@ -62,3 +65,32 @@ def test_attributes(
         assert "EPERM" in done.stderr
     else:
         assert done.stdout.split()[5:6] == [locked if mapped else expected], done.stderr
+
+
+@pytest.mark.parametrize(
+    ("path", "options", "expected"),
+    [
+        ("there", [], "7710"),
+        ("there", ["mode=1500"], "1500"),
+        ("link", [], "7710"),  # to there
+        ("made", [], "1777"),
+        ("file/made", [], ""),
+    ],
+)
+def test_mode_of_a_tmpfs(
+    ocirt: Any, bundle: Any, path: str, options: list[str], expected: str
+) -> None:
+    rootfs = bundle.path / "rootfs"
+    (rootfs / "there").mkdir()
+    (rootfs / "there").chmod(0o7710)
+    (rootfs / "link").symlink_to("/there")
+    (rootfs / "file").touch()
+    mount = {"destination": f"/{path}", "type": "tmpfs", "source": "x", "options": options}
+    bundle.document["mounts"].append(mount)
+    done = bundle.shell(f"stat -L -c %a /{path}").run(ocirt)
+    if expected:
+        assert done.stdout == f"{expected}\n", done.stderr
+        assert (rootfs / "there").stat().st_mode & 0o7777 == 0o7710
+    else:
+        at = f"config.json#/mounts/{len(bundle.document['mounts']) - 1}/destination: "
+        assert done.returncode == 1 and at in done.stderr and "ENOTDIR" in done.stderr
