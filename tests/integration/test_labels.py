@@ -43,6 +43,8 @@ def parser(flag: str, text: str) -> None:
 @pytest.fixture(scope="module")
 def profile() -> Iterator[str]:
     """The name of a profile that is loaded in the kernel."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
     if not os.path.exists("/sys/kernel/security/apparmor"):
         pytest.skip("AppArmor is not active in this kernel")
     if shutil.which("apparmor_parser") is None:
@@ -163,6 +165,8 @@ def test_apparmor_profile_that_is_not_loaded(
 @pytest.fixture(scope="module")
 def selinux() -> None:
     """A policy is loaded, which stays."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
     load = Path("/sys/fs/selinux/load")
     if not load.exists():
         pytest.skip("SELinux is not active in this kernel")
