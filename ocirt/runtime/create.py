@@ -46,6 +46,9 @@ from ocirt.runtime.store import CONFIG, Container, State, Store, check_id, descr
 from ocirt.runtime.verbs import FILE as VERBS
 from ocirt.runtime.verbs import compile_verbs
 
+# runc's words, which callers look for.
+_DISCOURAGED = "Such configuration is strongly discouraged"
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -162,6 +165,11 @@ class _Create:
         if listed and driver == "disabled":
             text = "not applied, the container is in its caller's cgroup"
             log.warning(f"config.json#/linux/resources/devices: {text}")
+        if not self.manager.folders and not namespaces.has("pid"):
+            text = (
+                "without a cgroup or a pid namespace not all its processes can be found and killed"
+            )
+            log.warning(f"config.json#/linux/namespaces: {text}. {_DISCOURAGED}")
         self.device_rules = normalise(listed)
         devices.check(self.manager, self.device_rules)
         self.rdt: Any = None  # a Group of ocirt.cgroup.intel_rdt

@@ -507,6 +507,23 @@ def test_without_a_cgroup(ocirt: Runtime, bundle: Bundle) -> None:
     ocirt("kill", "--all", bundle.id, "KILL", check=True)
 
 
+def test_without_a_cgroup_or_a_pid_namespace(ocirt: Runtime, bundle: Bundle) -> None:
+    linux = bundle.document["linux"]
+    linux["namespaces"] = [n for n in linux["namespaces"] if n["type"] != "pid"]
+    bundle.document["mounts"][0] = {
+        "destination": "/proc",
+        "type": "bind",
+        "source": "/proc",
+        "options": ["rbind"],
+    }
+    running(ocirt, bundle)
+    done = ocirt("run", "--bundle", bundle.shell("true").write(), f"{bundle.id}-2")
+    assert done.returncode == 0
+    assert "Such configuration is strongly discouraged" in done.stderr
+    ocirt("kill", "--all", bundle.id, "KILL", check=True)
+    ocirt("delete", bundle.id, check=True)
+
+
 # ---- the state root
 
 
