@@ -14,6 +14,7 @@ from ocirt.criu.tree import tree
 from ocirt.errors import OcirtError, StateError
 from ocirt.host.constants import CLONE_NEWNET
 from ocirt.host.mountinfo import mounts
+from ocirt.host.rootless import is_rootless
 from ocirt.json_text import dumps, loads
 from ocirt.plan.namespaces import Namespaces
 from ocirt.runtime.delete import delete
@@ -101,8 +102,8 @@ def checkpoint(container: Container, options: Options) -> None:
 
 def require_root() -> None:
     """Raises StateError."""
-    if os.geteuid() != 0:
-        raise StateError("only root can checkpoint and restore containers: criu needs it")
+    if is_rootless():
+        raise StateError("only the host's root can checkpoint and restore: criu needs its rights")
 
 
 def _check_options(options: Options) -> None:
