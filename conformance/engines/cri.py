@@ -264,11 +264,9 @@ def check_containers(cri: Cri) -> None:
     rights = "1000 1001\nCapBnd:\t0000000000000000\nNoNewPrivs:\t1\nread-only\nread-only\n"
     check("user, rights and paths", cri.log("locked"), rights)
     resources = {"memory_limit_in_bytes": 16 << 20}
-    hungry = cri.run(
-        "hungry",
-        *"dd if=/dev/zero of=/dev/null bs=64M count=1".split(),
-        linux={"resources": resources},
-    )
+    # On cgroup v1 containerd begins to watch only when the program runs already.
+    script = "sleep 1; exec dd if=/dev/zero of=/dev/null bs=64M count=1"
+    hungry = cri.run("hungry", "sh", "-c", script, linux={"resources": resources})
     check("too much memory", cri.wait(hungry), (EXITED, 137, "OOMKilled"))
     tty = cri.run("tty", "tty", tty=1)
     cri.wait(tty)

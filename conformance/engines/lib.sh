@@ -54,7 +54,7 @@ start_containerd() {
 # Of the daemons whose logs are in $work, what may have been the reason; for a trap at the end.
 say_why() {
     local status=$? log
-    [ $status != 0 ] || return 0
+    [ $status != 0 ] || [ -e "$work/failed" ] || return 0
     for log in "$work"/*.log; do
         echo "--- ${log##*/}:"
         grep -vE "level=(debug|info)" "$log" | tail -n 20
