@@ -38,3 +38,6 @@ older_than() {
     version=${version##* }
     [ "${version%%.*}" -lt "$1" ]
 }
+
+# quiet COMMAND...: without its output, unless it fails; the check that follows says the rest.
+quiet() { "$@" > "$work/id" 2> "$work/stderr" || cat "$work/stderr"; }
