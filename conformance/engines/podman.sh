@@ -13,15 +13,15 @@ pids_limit = 0
 default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
 [engine]
 runtime_supports_nocgroup = ["crun", "ocirt"]
-infra_image = "localhost/ocirt-test"
-infra_command = "/bin/sleep 10000"
+infra_image = "localhost/ocirt-infra"
+stop_timeout = 1
 TOML
     export PODMAN_IGNORE_CGROUPSV1_WARNING=1
     mkdir "$work/root"
     mount -t tmpfs tmpfs "$work/root"
     podman=(podman --root "$work/root" --runroot /run/podman-runroot --tmpdir /run/podman-tmp
         --storage-driver overlay --events-backend file --cgroup-manager cgroupfs --runtime "$runtime")
-    tar -C "$rootfs" -c . | "${podman[@]}" import --quiet - ocirt-test > /dev/null
+    tar -C "$rootfs" -c . | "${podman[@]}" import --quiet --change 'ENV PATH=/bin' - ocirt-test > /dev/null
     run=("${podman[@]}" run --network none --cgroup-parent "$cgroup")
     [ -e $controllers ] && ! grep -qw pids $controllers || run+=(--pids-limit 100)
 }
@@ -38,3 +38,6 @@ older_than() {
     version=${version##* }
     [ "${version%%.*}" -lt "$1" ]
 }
+
+# quiet COMMAND...: without its output, unless it fails; the check that follows says the rest.
+quiet() { "$@" > "$work/id" 2> "$work/stderr" || cat "$work/stderr"; }
