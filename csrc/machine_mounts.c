@@ -218,3 +218,9 @@ long op_CHROOT(struct machine *m, const u64 *v)
     }
     return error;
 }
+
+long op_UNMOUNT(struct machine *m, const u64 *v)
+{
+    m->detail = string(m, v[0]);
+    return sys(umount2, m->detail, MNT_DETACH | UMOUNT_NOFOLLOW);
+}

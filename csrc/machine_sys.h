@@ -38,6 +38,7 @@ typedef int64_t s64;
 #define MSG_NOSIGNAL 0x4000
 #define MSG_CMSG_CLOEXEC 0x40000000
 #define MNT_DETACH 2
+#define UMOUNT_NOFOLLOW 8
 #define MADV_DONTNEED 4
 #define CLOSE_RANGE_CLOEXEC 4U
 #define DEVPTS_MAGIC 0x1cd1

@@ -35,6 +35,11 @@ def mounts() -> list[Mount]:
         return parse(file.read())
 
 
+def seen_whole(*fs_types: str) -> list[str]:
+    """Where file systems of these types are mounted by their root."""
+    return [mount.point for mount in mounts() if mount.fs_type in fs_types and mount.root == "/"]
+
+
 def _unescape(name: str) -> str:
     """The kernel writes space, tab, newline and backslash as three octal digits."""
     if "\\" not in name:

@@ -29,11 +29,12 @@ class Request:
     ``document``: a config.json that was found valid; ``bundle``: its absolute folder;
     ``cgroup``: gives the parts of a mount of type cgroup (called only if there is one);
     ``first_fd``: descriptors from this number on are not the container's;
-    ``keyring``, ``pivot``: false with --no-new-keyring, --no-pivot;
+    ``keyring``: false with --no-new-keyring; ``whole``: with --no-pivot, where the host's procfs and
+    sysfs are seen whole, else None;
     ``filter``: of system calls, made of linux.seccomp.
     """
 
-    __slots__ = ("bundle", "cgroup", "document", "filter", "first_fd", "id", "keyring", "pivot")
+    __slots__ = ("bundle", "cgroup", "document", "filter", "first_fd", "id", "keyring", "whole")
 
     def __init__(
         self,
@@ -43,7 +44,7 @@ class Request:
         cgroup: Callable[[], list[CgroupMount]],
         first_fd: int = 3,
         keyring: bool = True,
-        pivot: bool = True,
+        whole: list[str] | None = None,
         filter: Filter | None = None,
     ) -> None:
         self.document = document
@@ -52,7 +53,7 @@ class Request:
         self.cgroup = cgroup
         self.first_fd = first_fd
         self.keyring = keyring
-        self.pivot = pivot
+        self.whole = whole
         self.filter = filter
 
 
@@ -99,7 +100,7 @@ def _file_system(
     compile_devices(plan, document, root)
     process.make_cwd(plan, document["process"], root)
     _hooks(plan, document)
-    switch_root(plan, document, root, request.pivot)
+    switch_root(plan, document, root, request.whole)
     if document["process"].get("terminal"):
         process.compile_terminal(plan, root, "/process", console=True)
     make_root_readonly(plan, document, root)

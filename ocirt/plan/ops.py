@@ -267,6 +267,8 @@ def _table() -> dict[str, Op]:
             "make {root} the root, detach the old one",
         ),
         ("CHROOT", (("root", SLOT),), ("fchdir", "chroot", "chdir"), "change root to {root}"),
+        # umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW), of the old root.
+        ("UNMOUNT", (("path", STR),), ("umount",), "unmount {path}"),
         # ---- console
         # Opens dev/pts/ptmx inside root, verifies devpts and device 5:2, unlocks it, opens
         # the peer with TIOCGPTPEER: no path of /dev/pts is ever used (CVE-2025-52565).

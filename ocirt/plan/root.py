@@ -6,6 +6,7 @@ under it, until PIVOT: so absolute host paths work for createContainer hooks unt
 
 from __future__ import annotations
 
+import errno
 import posixpath
 
 from ocirt.errors import OcirtError
@@ -17,6 +18,7 @@ from ocirt.host.constants import (
     MS_SLAVE,
     MS_UNBINDABLE,
 )
+from ocirt.plan.namespaces import Namespaces
 from ocirt.plan.ops import NO_SLOT
 
 TYPE_CHECKING = False
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
     from ocirt.plan.program import Plan
 
+O_PATH = 0o10000000
 _AT = "/root/path"
 _PROPAGATION = "/linux/rootfsPropagation"
 
@@ -49,14 +52,30 @@ def attach_root(plan: Plan, document: dict[str, Any], bundle: str) -> int:
     return root
 
 
-def switch_root(plan: Plan, document: dict[str, Any], root: int, pivot: bool) -> None:
+def switch_root(
+    plan: Plan, document: dict[str, Any], root: int, whole: list[str] | None = None
+) -> None:
     """Makes the root file system the root; the old one is gone after it.
 
-    ``pivot`` is false with --no-pivot, for hosts whose root is a ramfs: pivot_root(2) can't
-    leave that one.
+    ``whole`` is a list with --no-pivot, for hosts whose root is a ramfs: pivot_root(2) can't leave
+    that one. The old mounts then stay in the namespace, out of sight. As long as a procfs or sysfs
+    is seen whole there, the kernel lets a user namespace of the container's have another one, without
+    masked paths: so those, at these paths, go.
     """
-    plan.add("CLOSE", plan.slot("host root"), at="")
-    plan.add("PIVOT" if pivot else "CHROOT", root, at=_AT, note="root")
+    host = plan.slot("host root")
+    if whole is None:
+        plan.add("CLOSE", host, at="")
+        plan.add("PIVOT", root, at=_AT, note="root")
+    else:
+        in_user_namespace = Namespaces(document.get("linux") or {}).has("user")
+        for path in whole:
+            if in_user_namespace:
+                _cover(plan, host, path)
+            else:
+                skip = (errno.EINVAL, errno.ENOENT)  # it went with one above it
+                plan.add("UNMOUNT", path, at=_AT, note="root", skip=skip)
+        plan.add("CLOSE", host, at="")
+        plan.add("CHROOT", root, at=_AT, note="root")
     word = (document.get("linux") or {}).get("rootfsPropagation") or ""
     kind = {"shared": MS_SHARED, "unbindable": MS_UNBINDABLE}.get(word.removeprefix("r"))
     if word == "runbindable":
@@ -65,6 +84,18 @@ def switch_root(plan: Plan, document: dict[str, Any], root: int, pivot: bool) ->
         # Only now: until here a shared root would have handed every mount to its peers.
         flags = AT_RECURSIVE if word.startswith("r") else 0
         plan.add("SETATTR", root, 0, 0, kind, flags, NO_SLOT, at=_PROPAGATION, note="root")
+
+
+def _cover(plan: Plan, host: int, path: str) -> None:
+    """There the host's mounts are locked and can't be unmounted; in the next user namespace this one
+    will be so as well."""
+    fs, found, cover = (plan.slot(name) for name in ("new file system", "found", "cover"))
+    plan.add("OPEN", host, path.lstrip("/"), O_PATH, 0, found, at=_AT, note="root")
+    plan.add("FSOPEN", "tmpfs", fs, at=_AT, note="root")
+    plan.add("FSMOUNT", fs, MOUNT_ATTR_RDONLY, cover, at=_AT, note="root")
+    plan.add("ATTACH", cover, found, at=_AT, note="root")
+    plan.add("CLOSE", found, at="")
+    plan.add("CLOSE", cover, at="")
 
 
 def make_root_readonly(plan: Plan, document: dict[str, Any], root: int) -> None:

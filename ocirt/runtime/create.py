@@ -18,6 +18,7 @@ from ocirt.cgroup.layout import Layout, detect
 from ocirt.cgroup.manager import Manager, plan
 from ocirt.config.load import Config, load
 from ocirt.errors import OcirtError
+from ocirt.host.mountinfo import seen_whole
 from ocirt.host.pins import open_pin
 from ocirt.plan.container import Request, compile_create
 from ocirt.plan.host_work import (
@@ -172,7 +173,7 @@ class _Create:
                 self._cgroup_mounts,
                 first_fd,
                 options.keyring,
-                options.pivot,
+                None if options.pivot else seen_whole("proc", "sysfs"),
                 filter_of(linux, store.root),
             )
         )

@@ -45,12 +45,12 @@ def config() -> dict[str, Any]:
     return document
 
 
-def create(document: dict[str, Any], layout: Layout = V2, pivot: bool = True) -> Plan:
+def create(document: dict[str, Any], layout: Layout = V2, whole: list[str] | None = None) -> Plan:
     def cgroup() -> list[CgroupMount]:
         kinds = {n["type"] for n in document["linux"]["namespaces"]}
         return cgroup_mounts(layout, plan_paths(layout, "/c", "id"), kinds)
 
-    return compile_create(Request(document, "/bundle", "id", cgroup, pivot=pivot))
+    return compile_create(Request(document, "/bundle", "id", cgroup, whole=whole))
 
 
 def default() -> Plan:
@@ -111,7 +111,7 @@ def namespaces() -> Plan:
     document["linux"]["netDevices"] = {"eth0": {"name": "net%d"}}
     document["linux"]["rootfsPropagation"] = "rshared"
     del document["hostname"]
-    return create(document, pivot=False)
+    return create(document, whole=["/proc", "/sys"])
 
 
 def hooks_and_devices() -> Plan:
