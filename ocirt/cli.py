@@ -46,19 +46,24 @@ class Options:
 
 def main(argv: list[str]) -> int:
     """Does what ``argv`` says; the exit status."""
-    failure = 1
+    failure, name = 1, ""
+    program = program_name(argv[0] if argv else "")
     try:
         _open_standard_streams()
         globals, rest = parse(GLOBALS, argv[1:], command=True)
-        globals.program = program_name(argv[0] if argv else "")
+        globals.program = program
         if not globals.help and not globals.version:
             log.configure(globals.log, globals.log_format == "json", globals.debug)
         verb = _choose(globals, rest)
-        failure = verb.failure
+        failure, name = verb.failure, verb.name
         status = _run(verb, globals, rest[1:])
         log.flush()
         return status
     except OcirtError as error:
+        if program == "runc":
+            from ocirt.runc_words import reword
+
+            reword(name, error)
         log.error(error)
         return failure
     except KeyboardInterrupt:

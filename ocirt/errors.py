@@ -29,7 +29,10 @@ class OcirtError(Exception):
     ``document``: the name printed before the pointer.
     ``errno``: the kernel's errno, 0 where none.
     ``hint``: what to do about it, or "".
+    ``heading``: what comes before all else, or "" (ocirt.runc_words).
     """
+
+    heading = ""
 
     def __init__(
         self,
@@ -49,8 +52,8 @@ class OcirtError(Exception):
 
     def __str__(self) -> str:
         if self.at is None:
-            return self.message
-        return f"{self.document}#{self.at}: {self.message}"
+            return self.heading + self.message
+        return f"{self.heading}{self.document}#{self.at}: {self.message}"
 
 
 class UsageError(OcirtError):

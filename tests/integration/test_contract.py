@@ -24,6 +24,7 @@ import pytest
 
 from .conftest import COMMAND, cgroups_of
 from .test_life import wait_for
+from .test_user_namespace import mapped as to_user_namespace
 
 PR_SET_CHILD_SUBREAPER = 36
 
@@ -95,6 +96,22 @@ def test_row_09_pidfd_socket(verb: str, ocirt: Any, bundle: Any, tmp_path: Path)
     info = Path(f"/proc/self/fdinfo/{fds[0]}").read_text().split()
     os.close(fds[0])
     assert info[info.index("Pid:") + 1] == pid_file.read_text()
+
+
+@pytest.mark.parametrize("options", [[], ["--no-pivot"]])
+@pytest.mark.parametrize("mapped", [False, True])
+def test_a_whole_procfs_is_out_of_reach(
+    ocirt: Any, bundle: Any, options: list[str], mapped: bool
+) -> None:
+    """The kernel gives a user namespace inside the container one only where another can be seen."""
+    if mapped:
+        to_user_namespace(bundle)
+    for kind in ("bounding", "permitted", "effective"):
+        bundle.document["process"]["capabilities"][kind] += ["CAP_SYS_ADMIN", "CAP_SETFCAP"]
+    bundle.shell("unshare -mrpf sh -c 'echo in && mount -t proc none /proc && echo mounted'")
+    done = bundle.run(ocirt, *options)
+    assert (done.returncode, done.stdout) == (1, "in\n")
+    assert "ermission denied" in done.stderr
 
 
 def test_no_pivot(ocirt: Any, bundle: Any, leftovers: Any) -> None:
