@@ -79,12 +79,7 @@ GLOBALS = (
     Option("log", "", "FILE", "append errors and warnings to FILE as well"),
     Option("log-format", "", "text|json", "format of the lines of --log"),
     Option("systemd-cgroup", "", "", "ask systemd for the container's cgroup"),
-    Option(
-        "rootless",
-        "",
-        "auto|true|false",
-        "do without the cgroups that only the host's root can make",
-    ),
+    Option("rootless", "", "auto|true|false", "use only cgroups that the host has delegated"),
     Option("cgroup-manager", "", "cgroupfs|systemd|disabled", "who makes the container's cgroup"),
     Option(
         "systemd-annotations",
