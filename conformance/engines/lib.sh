@@ -95,3 +95,11 @@ check() {
     cat "$work/stderr"
     touch "$work/failed"
 }
+
+# check_cgroups [TEST...]: below $cgroup there are none, but for those that find(1)'s TEST leaves out.
+check_cgroups() {
+    local left=(find /sys/fs/cgroup -mindepth 3 -path "*$cgroup/*" -type d "$@")
+    wait_for sh -c '[ -z "$("$@")" ]' sh "${left[@]}" # engines end some of their work later
+    check "nothing is left in the cgroups" 0 "" \
+        "${left[@]}" -printf '%p, of %CT, with processes: ' -exec cat {}/cgroup.procs \;
+}
