@@ -312,6 +312,7 @@ class Restored:
         self.manager.limit(resources, "/linux/resources")
         self.manager.limit_devices(self.device_rules)
         check(self)
+        self._join_time()
         self._remember()
         self.pidfd = kernel.pidfd_open(self.pid)
         self.state.created = now()
@@ -324,6 +325,19 @@ class Restored:
             from ocirt.runtime.pid_file import write_pid_file
 
             write_pid_file(self.options.pid_file, self.pid)
+
+    def _join_time(self) -> None:
+        """CRIU has given it a time namespace, in which its clocks go on: exec has to know that."""
+        linux = self.document.setdefault("linux", {})
+        if Namespaces(linux).has("time"):
+            return
+        try:
+            own = os.stat("/proc/self/ns/time").st_ino
+        except FileNotFoundError:
+            return  # a kernel without them
+        if os.stat(f"/proc/{self.pid}/ns/time").st_ino != own:
+            linux["namespaces"] = [*(linux.get("namespaces") or []), {"type": "time"}]
+            self.container.write(CONFIG, dumps(self.document).encode())
 
     def _remember(self) -> None:
         self.state.pid = self.pid

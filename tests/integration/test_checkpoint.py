@@ -203,6 +203,11 @@ def test_tmpfs_and_processes(saved: Saved) -> None:
     assert saved.checkpoint() == ""
     assert saved.restore() == ""
     assert saved.exec("cat /tmp/file") == "kept"
+    # CRIU makes a time namespace, which exec joins: else the next restore would fail.
+    assert saved.exec("test /proc/1/ns/time -ef /proc/self/ns/time; echo $?") == "0"
+    saved.exec(f"mkfifo /tmp/more; {wait.replace('in;', 'more;')}")
+    assert saved.checkpoint() == ""
+    assert saved.restore() == ""
     saved.exec("echo yes > /tmp/in")
     wait_for(lambda: saved.exec("cat /tmp/got") == "yes")
 
@@ -529,7 +534,8 @@ def test_a_failing_hook(saved: Saved, leftovers: Callable[[Any], list[str]]) -> 
     saved.run()
     assert saved.checkpoint() == ""
     saved.bundle.document["hooks"] = {"createRuntime": [{"path": "/bin/false"}]}
-    assert "createRuntime hook 0 /bin/false: exit status 1" in saved.restore()
+    said = refused(saved, "/hooks/createRuntime/0")
+    assert "/bin/false: exit status 1" in said
     assert saved.ocirt.ids() == [] and leftovers(saved.bundle) == []
 
 
