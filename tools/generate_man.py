@@ -135,7 +135,8 @@ criu(8), which has to be installed, writes the processes to the files of --image
 memory, descriptors, namespaces, and the content of tmpfs mounts. The root file system and bind
 mounts are not in them. Then the container is deleted, unless --leave-running or --pre-dump is
 given. If anything can't be saved the container goes on running, and the error is CRIU's reason;
-its whole log is dump.log in --work-path.
+its whole log is dump.log in --work-path. Containers with a user namespace, and id-mapped mounts, are
+refused.
 
 With --pre-dump the memory is written while the container runs; a checkpoint with --parent-path, a
 path relative to --image-path, then writes only what has changed since.

@@ -44,6 +44,10 @@ def compile_plan(
     if "mount" not in kinds:
         text = "criu needs a container with a mount namespace of its own"
         raise OcirtError(text, at="/linux/namespaces")
+    if "user" in kinds:
+        # CRIU opens images and mounts as its root, who can't come to them (a state folder is 0700).
+        text = "containers with a user namespace can't be checkpointed or restored"
+        raise OcirtError(text, at="/linux/namespaces")
     plan = compile_create(
         Request(
             document,

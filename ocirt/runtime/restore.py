@@ -19,7 +19,7 @@ from ocirt.criu import messages
 from ocirt.criu.files import DESCRIPTORS, Files
 from ocirt.criu.images import external_mounts
 from ocirt.criu.process import Criu, check_feature, check_version
-from ocirt.criu.tree import cgroup_roots
+from ocirt.criu.tree import cgroup_roots, tree
 from ocirt.errors import KernelError, OcirtError, StateError
 from ocirt.host import kernel
 from ocirt.host.pins import open_pin
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 _LOG = "restore.log"
 _SIGKILL = 9
 _REPORT_MAX = 1 << 20
-_NAMES = {"ipc": "ipc", "uts": "uts", "time": "time", "user": "user"}  # what CRIU can join
+_JOINED = ("ipc", "uts", "time")  # by CRIU, which has the same names for them
 
 
 class Options(CheckpointOptions):
@@ -211,9 +211,9 @@ class Restored:
         for kind, (path, at) in Namespaces(self.document.get("linux") or {}).joined.items():
             if kind in NAMESPACE_KEYS:
                 continue
-            if kind not in _NAMES:
+            if kind not in _JOINED:
                 raise StateError(f"criu can't join a {kind} namespace", at=at)
-            found.append({"ns": _NAMES[kind], "ns_file": path})
+            found.append({"ns": kind, "ns_file": path})
         return found
 
     def _call(self, keys: list[list[str]]) -> None:
@@ -312,6 +312,7 @@ class Restored:
         self.manager.limit(resources, "/linux/resources")
         self.manager.limit_devices(self.device_rules)
         check(self)
+        self._join_time()
         self._remember()
         self.pidfd = kernel.pidfd_open(self.pid)
         self.state.created = now()
@@ -325,6 +326,19 @@ class Restored:
 
             write_pid_file(self.options.pid_file, self.pid)
 
+    def _join_time(self) -> None:
+        """CRIU has given it a time namespace, in which its clocks go on: exec has to know that."""
+        linux = self.document.setdefault("linux", {})
+        if Namespaces(linux).has("time"):
+            return
+        try:
+            own = os.stat("/proc/self/ns/time").st_ino
+        except FileNotFoundError:
+            return  # a kernel without them
+        if os.stat(f"/proc/{self.pid}/ns/time").st_ino != own:
+            linux["namespaces"] = [*(linux.get("namespaces") or []), {"type": "time"}]
+            self.container.write(CONFIG, dumps(self.document).encode())
+
     def _remember(self) -> None:
         self.state.pid = self.pid
         self.state.pid_start = process_status(self.pid)[1]
@@ -332,11 +346,13 @@ class Restored:
     # ---- failures
 
     def _kill(self) -> None:
+        """All of them: CRIU holds them, or they are stopped by now. The first is a child of ours."""
         if self.pid:
             try:
-                os.kill(self.pid, _SIGKILL)  # a child of ours: nobody else can have its number
-            except ProcessLookupError:
-                pass
+                for pid in tree(self.pid)[::-1]:
+                    os.kill(pid, _SIGKILL)
+            except (FileNotFoundError, ProcessLookupError):
+                pass  # it has ended, and with it its pid namespace
 
     def _undo(self) -> None:
         self.criu.close()

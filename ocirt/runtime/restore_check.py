@@ -16,7 +16,7 @@ from ocirt.criu.images import first_filters
 from ocirt.criu.messages import CGROUP_MODES
 from ocirt.criu.tree import cgroup_roots, tree
 from ocirt.errors import StateError
-from ocirt.host import id_maps, kernel
+from ocirt.host import kernel
 from ocirt.host.constants import CAPABILITIES, DEV_NULL, NAMESPACE_FILES, RESOLVE_IN_ROOT
 from ocirt.host.mountinfo import mounts
 from ocirt.plan import mount_options
@@ -50,8 +50,6 @@ _RESTRICTIONS = {
     mount_options.NOEXEC: "noexec",
 }
 _IDS = (("uid", "Uid", "CAP_SETUID"), ("gid", "Gid", "CAP_SETGID"))
-# What the root of a user namespace can mount by itself.
-_OF_USERS = ("tmpfs", "proc", "sysfs", "devpts", "mqueue", "cgroup", "cgroup2", "overlay", "fuse")
 
 
 def check(restored: Restored) -> None:
@@ -59,17 +57,12 @@ def check(restored: Restored) -> None:
     document, pid = restored.document, restored.pid
     linux = document.get("linux") or {}
     wanted = Namespaces(linux)
-    rules = _Rules(document["process"], wanted.has("user"))
+    rules = _Rules(document["process"])
     ignore = restored.options.plain["manage_cgroups_mode"] == CGROUP_MODES["ignore"]
     if ignore and wanted.new.pop("cgroup", ""):
         # Then CRIU makes none. Callers ask for that, and so it is no violation.
         log.warning("--manage-cgroups-mode ignore: it has no cgroup namespace of its own")
     namespaces = _check_namespaces(pid, wanted)
-    if "user" in wanted.new:
-        for key in id_maps.FILES:
-            rows = [(m["containerID"], m["hostID"], m["size"]) for m in linux.get(key) or []]
-            if id_maps.read(pid, key) != rows:
-                raise _violation("its ids are mapped in another way", f"/linux/{key}")
     for one in tree(pid):
         for task in os.listdir(f"/proc/{one}/task"):
             rules.check(_status(f"/proc/{one}/task/{task}/status"), restored.filter is not None)
@@ -79,10 +72,9 @@ def check(restored: Restored) -> None:
             _check_same(one, namespaces)
     if restored.filter:
         _check_filters(restored.files.image, restored.filter)
-    if not rules.admin or wanted.has("user"):
+    if not rules.admin:
         cgroups = restored.manager.cgroups.values()
-        found = _Mounts(pid, document, restored.plan, restored.fds, cgroups, ignore)
-        found.check(_OF_USERS if rules.admin else ())
+        _Mounts(pid, document, restored.plan, restored.fds, cgroups, ignore).check()
 
 
 def _violation(text: str, at: str) -> StateError:
@@ -99,12 +91,10 @@ class _Rules:
     """What ``process`` of the config says about each of the container's threads. ``admin``: it may
     mount, and make namespaces."""
 
-    __slots__ = ("_mapped", "_process", "admin")
+    __slots__ = ("_process", "admin")
 
-    def __init__(self, process: dict[str, Any], mapped: bool) -> None:
-        """``mapped``: its ids are others on the host."""
+    def __init__(self, process: dict[str, Any]) -> None:
         self._process = process
-        self._mapped = mapped
         self.admin = self._can("CAP_SYS_ADMIN")
 
     def _can(self, capability: str) -> bool:
@@ -134,7 +124,7 @@ class _Rules:
         user = self._process.get("user") or {}
         for what, field, capability in _IDS:
             ids = {int(each) for each in status[field].split()}
-            if not (self._mapped or self._can(capability)) and ids != {user.get(what) or 0}:
+            if not self._can(capability) and ids != {user.get(what) or 0}:
                 text = f"{name} has the {what}s {status[field]}"
                 raise _violation(text, f"/process/user/{what}")
 
@@ -219,8 +209,8 @@ class _Mounts:
         self._root = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         self._expected: set[str] = set()  # ids of mounts
 
-    def check(self, allowed: Collection[str]) -> None:
-        """``allowed``: file systems that the container can mount by itself. Raises StateError."""
+    def check(self) -> None:
+        """Raises StateError."""
         try:
             root = self._expect("/")[0]
             if root and self._document["root"].get("readonly"):
@@ -233,8 +223,8 @@ class _Mounts:
             self._check_paths(self._document.get("linux") or {})
             console = self._expect("/dev/console")[0]
             for mount in self._seen:
-                known = mount.words[0] in self._expected or mount.fs_type in allowed
-                if not known or mount is console and mount.fs_type not in ("devpts", "tmpfs"):
+                unknown = mount.words[0] not in self._expected
+                if unknown or mount is console and mount.fs_type not in ("devpts", "tmpfs"):
                     raise _violation(f"{mount.fs_type} is mounted on {mount.point}", "/mounts")
         finally:
             os.close(self._root)
