@@ -388,16 +388,43 @@ long op_PARK(struct machine *m, const u64 *v)
     return 0;
 }
 
-static void default_signals(void)
+struct sigaction { /* the kernel's */
+    u64 handler, flags, restorer, mask;
+};
+
+static void unblock_signals(void)
 {
-    struct { /* sigaction of the kernel: handler, flags, restorer (x86), mask */
-        u64 words[4];
-    } action = {{0}};
     u64 none = 0;
 
-    for (int i = 1; i <= SIGNALS; i++)
-        sys(rt_sigaction, i, &action, 0, sizeof(u64));
     sys(rt_sigprocmask, 2 /* SIG_SETMASK */, &none, 0, sizeof none);
+}
+
+static void default_signals(void)
+{
+    struct sigaction action = {0};
+
+    for (int i = 1; i <= SIGNALS; i++)
+        sys(rt_sigaction, i, &action, 0, sizeof action.mask);
+    unblock_signals();
+}
+
+static void end_by_signal(int number)
+{
+    leave(128 + number);
+}
+
+long op_MORTAL(struct machine *m, const u64 *v)
+{
+    static const int numbers[] = {1 /* SIGHUP */, 2 /* SIGINT */, 15 /* SIGTERM */};
+    /* x86 wants a restorer, though the handler never returns. */
+    struct sigaction action = {(u64)end_by_signal, SA_RESTORER, (u64)end_by_signal, 0};
+    long error = 0;
+
+    (void)m, (void)v;
+    for (u32 i = 0; error >= 0 && i < sizeof numbers / sizeof *numbers; i++)
+        error = sys(rt_sigaction, numbers[i], &action, 0, sizeof action.mask);
+    unblock_signals();
+    return error;
 }
 
 long op_CLOEXEC(struct machine *m, const u64 *v)

@@ -132,7 +132,7 @@ def _file_system(
         if request.ordinary and "user" in namespaces.joined:
             send_mount_namespace(plan)
         plan.sync(SOURCES, "/linux/namespaces")
-    root = attach_root(plan, document, request.bundle)
+    root = attach_root(plan, document, request.bundle, request.pivot)
     cgroup = request.cgroup() if any(m.get("type") == "cgroup" for m in mounts) else []
     propagation = default_propagation(linux.get("rootfsPropagation") or "")
     context = MountContext(root, request.bundle, propagation, linux, cgroup, label)
@@ -183,6 +183,8 @@ def _process(plan: Plan, request: Request, linux: dict[str, Any]) -> None:
     report = plan.pin("report", "fifo", "report", "")
     plan.sync(READY, "/process")
     process.compile_labels(plan, wanted, "/process")
+    # Before the filter, which may forbid it.
+    plan.add("MORTAL", at="", note="start")
     # From here on nothing of the host is open.
     plan.add("KEEP", start, report, NO_SLOT, NO_SLOT, at="", note="start")
     park = (start, report)

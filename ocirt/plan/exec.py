@@ -5,12 +5,15 @@ Also of startContainer and createContainer hooks, which run in the container's n
 
 from __future__ import annotations
 
+import errno
+
 from ocirt.host.constants import CLONE_NEWPID
 from ocirt.plan import process
 from ocirt.plan.groups import SET
 from ocirt.plan.host_work import READY
 from ocirt.plan.ops import NO_SLOT
 from ocirt.plan.program import Plan
+from ocirt.plan.root import root_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -104,10 +107,12 @@ def compile_host_hook(
     at: str,
     namespaces: Namespaces,
     document: dict[str, Any],
+    bundle: str,
     groups: int = SET,
 ) -> Plan:
     """A createContainer hook: a program of the host's root, run in the container's
-    namespaces while that root is still there (config.md, "createContainer Hooks")."""
+    namespaces while that root is still there (config.md, "createContainer Hooks"). Its working
+    directory is the container's root file system, as with runc, if it may go there."""
     plan = Plan()
     init = plan.pin("container", "pidfd", "", "")
     host = plan.pin("host root", "sent", "", at)
@@ -117,6 +122,8 @@ def compile_host_hook(
     linux: dict[str, Any] = document.get("linux") or {}
     _enter_user_namespace(plan, namespaces, linux, document["process"], groups)
     plan.add("CHROOT", host, at=at, note="hook")
+    skip = (errno.EACCES, errno.ENOENT)
+    plan.add("CHDIR", root_path(document, bundle), at=at, note="hook", skip=skip)
     if flags & CLONE_NEWPID:
         plan.add("FORK", at=at, note="hook")
     plan.add("SETSID", at=at, note="hook")

@@ -329,6 +329,9 @@ def _table() -> dict[str, Op]:
         # faccessat2 AT_EACCESS). Fails with the most telling errno: EACCES over EISDIR over
         # ENOTDIR over ENOENT; the report's text is the path that it is about.
         ("FIND_EXEC", (("paths", STRS),), ("find",), "find the program among {paths}"),
+        # SIGHUP, SIGINT and SIGTERM end the machine, also as the first process of a pid namespace,
+        # which signals without a handler do not reach (pid_namespaces(7)).
+        ("MORTAL", (), ("sigaction",), "end at SIGHUP, SIGINT or SIGTERM"),
         # Sends REPORT_PARKED, closes the control socket, then read(wake) of one byte: EOF
         # ends the machine. From now on reports go to slot `report` (a FIFO).
         ("PARK", (("wake", SLOT), ("report", SLOT)), ("read",), "wait for start on {wake}"),

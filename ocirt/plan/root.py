@@ -1,11 +1,13 @@
 """root and linux.rootfsPropagation: how the root file system becomes "/".
 
-It is attached over the "/" of the new mount namespace. The process still has the old root,
-under it, until PIVOT: so absolute host paths work for createContainer hooks until then.
+It is attached where it is on the host, as seen in the new mount namespace: hooks that join that
+one and mount something in the container know it by this path (config.md, "createRuntime Hooks").
+Then PIVOT makes it the root. Until then absolute host paths work for createContainer hooks.
 """
 
 from __future__ import annotations
 
+import errno
 import posixpath
 
 from ocirt.errors import OcirtError
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
     from ocirt.plan.program import Plan
 
+O_PATH = 0o10000000
 _AT = "/root/path"
 _PROPAGATION = "/linux/rootfsPropagation"
 
@@ -35,18 +38,25 @@ def root_path(document: dict[str, Any], bundle: str) -> str:
     return posixpath.normpath(posixpath.join(bundle, document["root"]["path"]))
 
 
-def attach_root(plan: Plan, document: dict[str, Any], bundle: str) -> int:
-    """Puts the root file system over "/"; returns its slot."""
+def attach_root(plan: Plan, document: dict[str, Any], bundle: str, pivot: bool) -> int:
+    """Puts the root file system over its host path; returns its slot. Over "/" where a user
+    namespace may not go to that path, or a chroot hides it, and with --no-pivot, so that nobody
+    finds a way back to the old root."""
     propagation = (document.get("linux") or {}).get("rootfsPropagation") or ""
-    root = plan.pin("root", "rootfs", root_path(document, bundle), _AT, recursive=True)
-    host = plan.slot("host root")
+    path = root_path(document, bundle)
+    root = plan.pin("root", "rootfs", path, _AT, recursive=True)
+    host, target = plan.slot("host root"), plan.slot("target")
     kind = MS_PRIVATE if propagation.endswith("private") else MS_SLAVE
     plan.add("OPEN_ROOT", host, at=_AT, note="root")
     # Nothing that is mounted here may reach the host. The host's own "/" is another mount:
     # this is the namespace's copy.
     plan.add("SETATTR", host, 0, 0, MS_SLAVE, AT_RECURSIVE, NO_SLOT, at=_PROPAGATION, note="root")
     plan.add("SETATTR", root, 0, 0, kind, AT_RECURSIVE, NO_SLOT, at=_PROPAGATION, note="root")
-    plan.add("ATTACH", root, host, at=_AT, note="root")
+    plan.add("OPEN", host, ".", O_PATH, 0, target, at=_AT, note="root")
+    if pivot and path != "/":
+        skip = (errno.EACCES, errno.ENOENT)
+        plan.add("OPEN", host, path.lstrip("/"), O_PATH, 0, target, at=_AT, note="root", skip=skip)
+    plan.add("ATTACH", root, target, at=_AT, note="root")
     return root
 
 

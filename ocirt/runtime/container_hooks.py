@@ -37,7 +37,9 @@ def run_create_container(
     host_root = session.received.pop(TAG_HOST_ROOT)
 
     def start(hook: dict[str, Any], at: str, standard: tuple[int, int, int]) -> tuple[int, int]:
-        plan = compile_host_hook(hook, at, namespaces, document, rule(False, is_rootless()))
+        plan = compile_host_hook(
+            hook, at, namespaces, document, state["bundle"], rule(False, is_rootless())
+        )
         return _start(plan, {"pidfd": session.pidfd, "sent": host_root}, standard)
 
     try:

@@ -34,6 +34,20 @@ def test_run_gives_output_and_exit_status(ocirt: Any, bundle: Any, leftovers: An
     assert leftovers(bundle) == []
 
 
+@pytest.mark.parametrize("name", ["HUP", "INT", "TERM"])
+def test_a_created_container_ends_by_a_signal(ocirt: Any, bundle: Any, name: str) -> None:
+    """As the container manager or systemd ends it, and not only by SIGKILL."""
+    bundle.shell("trap '' HUP INT TERM; exec sleep 60")
+    ocirt("create", "--bundle", bundle.write(), bundle.id, check=True)
+    ocirt("kill", bundle.id, name, check=True)
+    wait_for(lambda: ocirt.state(bundle.id)["status"] == "stopped")
+    ocirt("delete", bundle.id, check=True)
+    # Nothing of that stays for the program.
+    show = "grep -E '^Sig(Blk|Ign|Cgt)' /proc/self/status"
+    bundle.document["process"]["args"] = ["/bin/busybox", *show.replace("'", "").split()]
+    assert {line.split()[1] for line in bundle.run(ocirt).stdout.splitlines()} == {"0" * 16}
+
+
 def test_run_ended_by_a_signal(ocirt: Any, bundle: Any) -> None:
     # pid 1 of a namespace can't kill itself: a child does, and the shell tells.
     assert bundle.shell("sh -c 'kill -9 $$'; exit $?").run(ocirt).returncode == 128 + 9
@@ -381,6 +395,22 @@ def test_every_hook_runs_in_its_place(ocirt: Any, bundle: Any) -> None:
         "poststart running",
         "poststop stopped",
     ]
+
+
+def test_hooks_that_mount_in_the_container(ocirt: Any, bundle: Any, tmp_path: Path) -> None:
+    """By its path on the host, in its mount namespace (as NVIDIA's do), or by their working folder."""
+    rootfs = bundle.path / "rootfs"
+    for name in ("one", "two"):
+        (tmp_path / name).write_text(f"{name}\n")
+        (rootfs / name).touch()
+    script = "pid=$(sed 's/.*\"pid\":\\([0-9]*\\).*/\\1/'); nsenter -m -t $pid "
+    script += f"mount --bind {tmp_path}/one {rootfs}/one"
+    runtime = write_hook(bundle, "runtime", script)
+    container = write_hook(bundle, "container", f"mount --bind {tmp_path}/two two")
+    bundle.document["hooks"] = {"createRuntime": [runtime], "createContainer": [container]}
+    done = bundle.shell("cat /one /two").run(ocirt)
+    assert done.stdout == "one\ntwo\n", done.stderr
+    assert (rootfs / "one").read_text() == (rootfs / "two").read_text() == ""
 
 
 @pytest.mark.parametrize(
