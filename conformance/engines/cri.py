@@ -166,10 +166,11 @@ class Cri:
         status = decode(self.call("ContainerStatus", container_id=container)[1])
         return status.get(3, 0), status.get(7, 0), status.get(10, b"").decode()
 
-    def wait(self, container: str) -> tuple[int, int, str]:
-        """The same, when it has exited."""
+    def wait(self, container: str, reason: str = "") -> tuple[int, int, str]:
+        """The same, when it has exited; the notice of a lack of memory may come after that."""
         for _ in range(100):
-            if self.status(container)[0] == EXITED:
+            status = self.status(container)
+            if status[0] == EXITED and reason in status[2]:
                 break
             time.sleep(0.1)
         return self.status(container)
@@ -267,7 +268,7 @@ def check_containers(cri: Cri) -> None:
     # On cgroup v1 containerd begins to watch only when the program runs already.
     script = "sleep 1; exec dd if=/dev/zero of=/dev/null bs=64M count=1"
     hungry = cri.run("hungry", "sh", "-c", script, linux={"resources": resources})
-    check("too much memory", cri.wait(hungry), (EXITED, 137, "OOMKilled"))
+    check("too much memory", cri.wait(hungry, "OOMKilled"), (EXITED, 137, "OOMKilled"))
     tty = cri.run("tty", "tty", tty=1)
     cri.wait(tty)
     check("a terminal", cri.log("tty"), "/dev/pts/0*")

@@ -98,7 +98,11 @@ check() {
 
 # check_cgroups [TEST...]: below $cgroup there are none, but for those that find(1)'s TEST leaves out.
 check_cgroups() {
-    local left=(find /sys/fs/cgroup -mindepth 3 -path "*$cgroup/*" -type d "$@")
+    local folders=() folder
+    for folder in "/sys/fs/cgroup$cgroup" /sys/fs/cgroup/*"$cgroup"; do # of version 2; of 1
+        [ ! -d "$folder" ] || folders+=("$folder")
+    done
+    local left=(find "${folders[@]}" -mindepth 1 -type d "$@")
     wait_for sh -c '[ -z "$("$@")" ]' sh "${left[@]}" # engines end some of their work later
     check "nothing is left in the cgroups" 0 "" \
         "${left[@]}" -printf '%p, of %CT, with processes: ' -exec cat {}/cgroup.procs \;
