@@ -86,7 +86,8 @@ wait_for() {
 check() {
     local what=$1 status=$2 output=$3 got=0 said
     shift 3
-    said=$(timeout 60 "$@" 2> "$work/stderr" < /dev/null) || got=$?
+    # A guest of conformance/vm is slow.
+    said=$(timeout "$([ -n "${OCIRT_VM:-}" ] && echo 300 || echo 60)" "$@" 2> "$work/stderr" < /dev/null) || got=$?
     if [[ $got = $status && $said = $output ]]; then
         echo "ok: $what"
         return

@@ -81,9 +81,7 @@ def _mount(mount: dict[str, Any], at: str, report: Report) -> None:
         hint = "is it a bind mount? Then options need bind or rbind" if mount.get("source") else ""
         report.wrong(f"{at}/type", "is required", hint)
     for position, option in enumerate(options):
-        if not option:
-            report.wrong(f"{at}/options/{position}", "must not be empty")
-        elif option == "tmpcopyup" and (bind or kind != "tmpfs"):
+        if option == "tmpcopyup" and (bind or kind != "tmpfs"):
             report.wrong(f"{at}/options/{position}", "tmpcopyup is for tmpfs alone")
 
 

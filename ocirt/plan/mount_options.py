@@ -55,13 +55,14 @@ PROPAGATION = {
 SUPERBLOCK = ("sync", "async", "dirsync", "lazytime", "nolazytime", "mand", "nomand")
 # Accepted by the peers, without any effect on a kernel of today (MS_SILENT only hushes the
 # kernel's log; MS_POSIXACL and MS_I_VERSION are set by the file systems themselves).
-WITHOUT_EFFECT = ("defaults", "silent", "loud", "acl", "noacl", "iversion", "noiversion")
+# "": Podman's --systemd writes it.
+WITHOUT_EFFECT = ("", "defaults", "silent", "loud", "acl", "noacl", "iversion", "noiversion")
 BIND = ("bind", "rbind")
 ID_MAP = ("idmap", "ridmap")
 SPECIAL = ("remount", "tmpcopyup", *ID_MAP)
 
 NAMES = sorted(
-    (*ATTRIBUTES, *RECURSIVE, *PROPAGATION, *SUPERBLOCK, *WITHOUT_EFFECT, *BIND, *SPECIAL)
+    (*ATTRIBUTES, *RECURSIVE, *PROPAGATION, *SUPERBLOCK, *WITHOUT_EFFECT[1:], *BIND, *SPECIAL)
 )
 
 

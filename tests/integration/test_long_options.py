@@ -1,4 +1,4 @@
-"""Mounts of type overlay whose options are longer than fsconfig(2) takes."""
+"""Options of mounts that are longer than fsconfig(2) takes, as overlays may have, or empty."""
 
 from __future__ import annotations
 
@@ -55,6 +55,14 @@ def test_long_paths(ocirt: Any, bundle: Any, layers: Path, in_user_namespace: bo
     done = bundle.run(ocirt)
     assert done.stdout.split("\n")[:2] == ["in-one in-two in-upper new", "/data"], done.stderr
     assert (layers / "upper/new").exists()
+
+
+def test_empty_option(ocirt: Any, bundle: Any) -> None:
+    """Podman writes such, with --systemd=always."""
+    mount = {"destination": "/data", "type": "tmpfs", "source": "tmpfs", "options": ["", "size=1m"]}
+    bundle.document["mounts"].append(mount)
+    done = bundle.shell("busybox df -m /data | busybox tail -n 1").run(ocirt)
+    assert done.stdout.split()[1] == "1", done.stderr
 
 
 def test_too_long(ocirt: Any, bundle: Any, layers: Path) -> None:
