@@ -21,7 +21,14 @@ from ocirt.plan.namespaces import Namespaces, compile_namespaces
 from ocirt.plan.ops import NO_SLOT
 from ocirt.plan.paths import MountLabel
 from ocirt.plan.program import Plan
-from ocirt.plan.root import attach_root, change_root, make_root_readonly, propagate, switch_root
+from ocirt.plan.root import (
+    attach_root,
+    change_root,
+    make_root_readonly,
+    propagate,
+    root_path,
+    switch_root,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -135,7 +142,15 @@ def _file_system(
     root = attach_root(plan, document, request.bundle, request.pivot)
     cgroup = request.cgroup() if any(m.get("type") == "cgroup" for m in mounts) else []
     propagation = default_propagation(linux.get("rootfsPropagation") or "")
-    context = MountContext(root, request.bundle, propagation, linux, cgroup, label)
+    context = MountContext(
+        root,
+        root_path(document, request.bundle),
+        request.bundle,
+        propagation,
+        linux,
+        cgroup,
+        label,
+    )
     compile_mounts(plan, mounts, context)
     compile_devices(plan, document, root, request.rootless)
     process.make_cwd(plan, document["process"], root)

@@ -11,7 +11,7 @@ import posixpath
 
 from ocirt.config.annotation_rules import CONTEXTS
 from ocirt.errors import OcirtError
-from ocirt.host.constants import PROC_SUPER_MAGIC
+from ocirt.host.constants import PROC_SUPER_MAGIC, RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS
 from ocirt.plan import mount_options
 from ocirt.plan.mount_options import (
     ATIME,
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from ocirt.plan.program import Plan
 
 AT_RECURSIVE = 0x8000
+O_PATH = 0o10000000
 LOCKABLE = (RDONLY, NOSUID, NODEV, NOEXEC)  # in a user namespace, with the atime mode
 
 # Files that lxcfs and its like mount over procfs; everything else there stays the kernel's
@@ -77,18 +78,19 @@ NOT_LABELLED = ("proc", "sysfs", "cgroup", "cgroup2", "mqueue")
 class MountContext:
     """What the mounts of one container have in common.
 
-    ``root``: slot of the root file system; ``bundle``: folder that relative bind sources
-    start from; ``propagation``: what bind mounts get when they ask for nothing (MS_SLAVE or
+    ``root``: slot of the root file system, ``rootfs``: its path on the host; ``bundle``: folder that
+    relative bind sources start from; ``propagation``: what bind mounts get when they ask for nothing (MS_SLAVE or
     MS_PRIVATE, 0 keeps the source's); ``label``: that of linux.mountLabel;
     ``cgroup``: what a mount of type cgroup is made of; ``linux``: of the config; ``readonly``:
     [(slot, at, note)] of mounts that become read-only only after the folders inside them were made.
     """
 
-    __slots__ = ("bundle", "cgroup", "label", "linux", "propagation", "readonly", "root")
+    __slots__ = ("bundle", "cgroup", "label", "linux", "propagation", "readonly", "root", "rootfs")
 
     def __init__(
         self,
         root: int,
+        rootfs: str,
         bundle: str,
         propagation: int,
         linux: dict[str, Any],
@@ -96,6 +98,7 @@ class MountContext:
         label: MountLabel,
     ) -> None:
         self.root = root
+        self.rootfs = rootfs
         self.bundle = bundle
         self.propagation = propagation
         self.linux = linux
@@ -110,6 +113,9 @@ def compile_mounts(plan: Plan, mounts: list[dict[str, Any]], context: MountConte
         options = mount_options.parse(mount.get("options") or [])
         kind = mount.get("type") or ""
         at = f"/mounts/{index}"
+        found = below(mount["destination"], context.rootfs)
+        if found:
+            mount = {**mount, "destination": f"/{found}"}
         if options.bind or kind == "bind":
             _bind(plan, mount, options, context, at)
         elif options.remount:
@@ -127,8 +133,15 @@ def _bind(
     _refuse_data(options, at)
     source = posixpath.join(context.bundle, mount["source"])
     note = f"bind of {mount['source']} on {destination}"
-    slot = plan.pin(f"bind {at}", "tree", source, f"{at}/source", destination, options.recursive)
-    if options.id_map or mount.get("uidMappings"):
+    mapped = options.id_map or mount.get("uidMappings")
+    own = "" if mapped else below(source, context.rootfs)
+    if own:
+        slot = _own_source(plan, own, options.recursive, context, at, note)
+    else:
+        slot = plan.pin(
+            f"bind {at}", "tree", source, f"{at}/source", destination, options.recursive
+        )
+    if mapped:
         from ocirt.plan.id_mapped import id_map_of
 
         plan.pins[-1].id_map = id_map_of(plan, mount, options, context.linux, at)
@@ -143,6 +156,26 @@ def _bind(
     plan.add("ATTACH", slot, target, at=at, note=note)
     _propagation(plan, slot, options, f"{at}/options", note)
     plan.add("CLOSE", slot, at=at, note=note)
+
+
+def below(path: str, rootfs: str) -> str:
+    """What ``path`` is called in the container if it names a file of its root file system as the
+    host does, else "". runc takes such paths, in destinations too."""
+    clean = posixpath.normpath(path)
+    return clean[len(rootfs) + 1 :] if clean.startswith(f"{rootfs}/") else ""
+
+
+def _own_source(
+    plan: Plan, path: str, recursive: bool, context: MountContext, at: str, note: str
+) -> int:
+    """A copy of what the container has at ``path`` by now, with the mounts before this one."""
+    found, slot = plan.slot("found"), plan.slot(f"bind {at}")
+    resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS
+    source = f"{at}/source"
+    plan.add("OPEN", context.root, path, O_PATH, resolve, found, at=source, note=note)
+    plan.add("CLONE_TREE", found, int(recursive), slot, at=source, note=note)
+    plan.add("CLOSE", found, at=source, note=note)
+    return slot
 
 
 def _bind_attributes(

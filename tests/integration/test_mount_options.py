@@ -1,4 +1,4 @@
-"""What comes of the options of mounts, as with runc.
+"""What comes of the options and sources of mounts, as with runc.
 
 Attributes of bind mounts: whoever names one names all. The mode of a tmpfs: that of the folder it hides.
 """
@@ -94,3 +94,29 @@ def test_mode_of_a_tmpfs(
     else:
         at = f"config.json#/mounts/{len(bundle.document['mounts']) - 1}/destination: "
         assert done.returncode == 1 and at in done.stderr and "ENOTDIR" in done.stderr
+
+
+@pytest.mark.parametrize("mapped", [False, True], ids=["host", "userns"])
+def test_sources_that_are_the_containers_own(
+    ocirt: Any, bundle: Any, tmp_path: Path, mapped: bool
+) -> None:
+    """By their paths on the host; what was mounted there before comes along."""
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "file").write_text("one\n")
+    rootfs = str(bundle.path / "rootfs")
+    for source, destination in (
+        (f"{tmp_path}/one", "/mnt"),
+        (f"{rootfs}/mnt", f"{rootfs}/again"),
+        (f"{rootfs}/again/file", "/file"),
+    ):
+        mount = {"source": source, "destination": destination, "options": ["rbind"]}
+        bundle.document["mounts"].append(mount)
+    if mapped:
+        to_user_namespace(bundle)
+        (tmp_path / "one").chmod(0o755)
+    assert bundle.shell("cat /again/file /file").run(ocirt).stdout == "one\none\n"
+    index = len(bundle.document["mounts"]) - 1
+    bundle.document["mounts"][index]["source"] = f"{rootfs}/missing"
+    done = bundle.run(ocirt)
+    assert done.returncode == 1
+    assert f"config.json#/mounts/{index}/source: " in done.stderr and "ENOENT" in done.stderr
