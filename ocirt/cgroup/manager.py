@@ -322,7 +322,9 @@ def _remove(folder: str) -> None:
             _remove_tree(folder)
             return
         except FileNotFoundError:
-            return
+            if not os.path.exists(folder):
+                return
+            # One below it was there, and somebody else has removed it.
         except OSError as error:
             if error.errno != errno.EBUSY or time.monotonic() > end:
                 raise _busy(folder, error) from None
