@@ -23,6 +23,9 @@ isolated() {
     work=$OCIRT_ENGINE_WORK
     rootfs=$work/bundle/rootfs
     cgroup=/${work##*/}
+    # crun gives its standard streams to the container's user: not the host's /dev/null.
+    mknod -m 666 "$work/null" c 1 3
+    mount --bind "$work/null" /dev/null
     mount -t tmpfs -o mode=755 tmpfs /run
     mkdir -m 1777 /run/lock
     busybox ip link set lo up
