@@ -465,6 +465,6 @@ def test_unified_with_a_controller(limited: Limited) -> None:
 def test_unified_is_refused_on_version_1(limited: Limited, needs: Any) -> None:
     needs("memory.limit_in_bytes")
     created = limited.create({"unified": {"memory.high": "max"}})
-    text = "needs cgroup v2, which has no controller memory on this host"
+    text = "invalid configuration: needs cgroup v2, which has no controller memory on this host"
     assert created.returncode == 1
     assert f"config.json#/linux/resources/unified/memory.high: {text}" in created.stderr
