@@ -17,6 +17,8 @@ from typing import Any
 
 import pytest
 
+from ocirt.host.mountinfo import mounts
+
 from .conftest import COMMAND
 
 pytestmark = pytest.mark.usefixtures("criu")
@@ -112,6 +114,27 @@ def start_time(pid: int) -> str:
 
 
 # ---- what it is for
+
+
+def test_other_cgroups_are_left_alone(saved: Saved) -> None:
+    """Those that have gone meanwhile do not come back."""
+    name = f"ocirt-bystander-{os.getpid()}"
+    points = {mount.point for mount in mounts() if mount.fs_type in ("cgroup", "cgroup2")}
+    others = [Path(point) / name for point in points if os.access(point, os.W_OK)]
+    saved.run()
+    for folder in others:
+        folder.mkdir()
+    try:
+        assert saved.checkpoint() == ""
+    finally:
+        for folder in others:
+            folder.rmdir()
+    saved.pipes()
+    assert saved.restore() == ""
+    back = [folder for folder in others if folder.exists()]
+    for folder in back:
+        folder.rmdir()
+    assert back == []
 
 
 def test_goes_on(saved: Saved, leftovers: Callable[[Any], list[str]]) -> None:
