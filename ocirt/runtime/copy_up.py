@@ -10,6 +10,8 @@ import os
 import stat
 
 from ocirt.errors import KernelError
+from ocirt.host import kernel
+from ocirt.host.constants import RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _CHUNK = 1 << 20
@@ -46,22 +48,23 @@ def _copy_folder(source: int, target: int) -> None:
             os.chown(name, status.st_uid, status.st_gid, dir_fd=target, follow_symlinks=False)
         elif stat.S_ISDIR(status.st_mode):
             os.mkdir(name, 0o700, dir_fd=target)
-            _copy_opened(name, source, target, _FOLDER, _FOLDER, _copy_folder)
+            theirs = os.open(name, _FOLDER, dir_fd=source)
+            _copy_opened(name, theirs, target, _FOLDER, _copy_folder)
         elif stat.S_ISREG(status.st_mode):
             new = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            old = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-            _copy_opened(name, source, target, old, new, _copy_data)
+            theirs = kernel.open_regular(source, name, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS)
+            _copy_opened(name, theirs, target, new, _copy_data)
         else:
             os.mknod(name, status.st_mode, status.st_rdev, dir_fd=target)
             os.chown(name, status.st_uid, status.st_gid, dir_fd=target, follow_symlinks=False)
 
 
 def _copy_opened(  # type: ignore[no-untyped-def]
-    name: str, source: int, target: int, old_flags: int, new_flags: int, copy
+    name: str, theirs: int, target: int, flags: int, copy
 ) -> None:
-    theirs = os.open(name, old_flags, dir_fd=source)
+    """To the file or folder ``name`` of ``target``; closes ``theirs``."""
     try:
-        ours = os.open(name, new_flags, 0o600, dir_fd=target)
+        ours = os.open(name, flags, 0o600, dir_fd=target)
         try:
             copy(theirs, ours)
             _copy_attributes(theirs, ours, os.stat(theirs))
