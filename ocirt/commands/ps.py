@@ -13,25 +13,26 @@ from ocirt.runtime.store import Store
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ocirt.cli import Options
-    from ocirt.runtime.store import State
+    from ocirt.runtime.store import Container, State
 
 
 def run(options: Options) -> int:
     """The processes of the container, as the host sees them."""
-    state = Store(options.globals.root).open(options.id).read_state()
-    pids = _processes(state) if state else []
+    container = Store(options.globals.root).open(options.id)
+    state = container.read_state()
+    pids = _processes(container, state) if state else []
     if options.format == "json":
         return put(dumps(pids) + "\n")
     return put(select(host_ps(options.arguments[1:] or ["-ef"]), pids))
 
 
-def _processes(state: State) -> list[int]:
+def _processes(container: Container, state: State) -> list[int]:
     """Those of its cgroup and of the cgroups below it, where it has one."""
     if state.cgroup.get("folders"):
         return from_state(state.cgroup).processes()
     from ocirt.runtime.members import members
 
-    return members(state)
+    return members(state, container.read_config())
 
 
 def host_ps(arguments: list[str]) -> str:

@@ -85,7 +85,7 @@ def _signal_cgroup(container: Container, state: State, number: int, everyone: bo
         if everyone:
             from ocirt.runtime.members import signal_all
 
-            signal_all(state, number)
+            signal_all(state, container.read_config(), number)
         return everyone
     from ocirt.cgroup.manager import from_state
 

@@ -14,6 +14,7 @@ from ocirt.cgroup.layout import detect
 from ocirt.cgroup.manager import plan_paths
 
 from .conftest import COMMAND, Bundle, Runtime
+from .test_life import wait_for
 
 DISABLED = "--cgroup-manager=disabled"
 
@@ -39,6 +40,23 @@ def test_disabled(
     assert ocirt("pause", sleeper.id).returncode == 1
     ocirt("delete", "--force", sleeper.id, check=True)
     assert leftovers(sleeper) == []
+
+
+def test_disabled_in_the_pid_namespace_of_another_container(
+    ocirt: Runtime, make_bundle: Callable[[], Bundle]
+) -> None:
+    """What is in there is not the second one's to kill, nor to list."""
+    one, other = (make_bundle().shell("exec sleep 1000") for _ in range(2))
+    ocirt(DISABLED, "run", "--detach", "--bundle", one.write(), one.id, check=True)
+    for namespace in other.document["linux"]["namespaces"]:
+        if namespace["type"] == "pid":
+            namespace["path"] = f"/proc/{ocirt.state(one.id)['pid']}/ns/pid"
+    ocirt(DISABLED, "run", "--detach", "--bundle", other.write(), other.id, check=True)
+    pid = ocirt.state(other.id)["pid"]
+    assert ocirt("ps", "--format", "json", other.id, check=True).stdout == f"[{pid}]\n"
+    ocirt("kill", "--all", other.id, "KILL", check=True)
+    wait_for(lambda: ocirt.state(other.id)["status"] == "stopped")
+    ocirt("exec", one.id, "true", check=True)
 
 
 def test_disabled_warns_of_device_rules(ocirt: Runtime, bundle: Bundle) -> None:
