@@ -14,6 +14,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -196,6 +197,8 @@ int main(int argc, char **argv)
     char helper[32];
     bool is_venv;
 
+    /* Where our caller ignores it, the kernel would reap what we wait for. */
+    signal(SIGCHLD, SIG_DFL);
     /* Python reaps it (ocirt/__main__.py): our caller may be its own children's subreaper. */
     sprintf(helper, "helper=%d", (int)prepare(argv, &image));
     if (!arguments)

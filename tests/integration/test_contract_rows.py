@@ -33,6 +33,19 @@ def call(*words: str, **options: Any) -> subprocess.CompletedProcess[str]:
     )
 
 
+def test_a_caller_that_ignores_the_end_of_its_children(ocirt: Any, bundle: Any) -> None:
+    """So ocirt was executed, and so the kernel would reap what ocirt has to wait for."""
+    bundle.document["hooks"] = {"createRuntime": [{"path": "/bin/true"}]}
+    bundle.shell("sleep 0.1; exit 3")
+    ignoring = type(ocirt)(ocirt.root, ("env", "--ignore-signal=CHLD"))
+    done = bundle.run(ignoring)
+    assert (done.returncode, done.stderr) == (3, "")
+    bundle.shell("exec sleep 1000")
+    ignoring("create", "--bundle", bundle.write(), bundle.id, check=True)
+    assert ignoring("exec", bundle.id, "sh", "-c", "exit 4").returncode == 4
+    ignoring("delete", "--force", bundle.id, check=True)
+
+
 def test_row_01_global_flags(ocirt: Any, bundle: Any, tmp_path: Path) -> None:
     log = tmp_path / "log"
     for spelling in ("--{}={}", "--{} {}"):
