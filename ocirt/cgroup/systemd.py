@@ -11,6 +11,7 @@ from __future__ import annotations
 from ocirt.cgroup.manager import Manager
 from ocirt.cgroup.systemd_unit import Unit, parse, start_properties
 from ocirt.errors import OcirtError, StateError
+from ocirt.host.rootless import is_rootless
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -132,7 +133,9 @@ class SystemdManager(Manager):
 
     def limit_devices(self, rules: Rules, current: Rules | None = None) -> None:
         if self.user:
-            return  # only the host's root can, see ocirt.cgroup.rootless
+            if not is_rootless():  # see ocirt.cgroup.rootless
+                super().limit_devices(rules, current)
+            return
         from ocirt.cgroup.systemd_properties import of_rules
 
         told = [(_DEVICES, found) for found in of_rules(rules, self.pure)]

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from ocirt.cgroup import rootless
+from ocirt.cgroup import rootless, systemd
+from ocirt.cgroup.device_rules import normalise
 from ocirt.cgroup.layout import Hierarchy, Layout
 from ocirt.cgroup.limits import Write
-from ocirt.cgroup.manager import plan
+from ocirt.cgroup.manager import Manager, plan
+from ocirt.cgroup.systemd_unit import Unit
 from ocirt.commands.create import lacks_rights
 from ocirt.errors import OcirtError
 from ocirt.host import own_namespace
@@ -129,3 +131,16 @@ def test_some_of_version_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert manager.folders == {"systemd": f"{tmp_path}/systemd/id"}
     with pytest.raises(OcirtError, match="the cgroup controller memory is not available"):
         manager.limit({"memory": {"limit": 1 << 30}}, "/linux/resources")
+
+
+@pytest.mark.parametrize("rights", [True, False])
+def test_rules_for_devices_in_a_unit_of_the_users_systemd(
+    rights: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Root, with --rootless=true, can set them, and its containers need them."""
+    limited: list[object] = []
+    monkeypatch.setattr(Manager, "limit_devices", lambda _, *rules: limited.append(rules))
+    monkeypatch.setattr(systemd, "is_rootless", lambda: not rights)
+    manager = systemd.SystemdManager({}, {}, "", True, Unit("a.scope", "b.slice"), True)
+    manager.limit_devices(normalise([]))
+    assert bool(limited) == rights
