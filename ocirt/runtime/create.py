@@ -272,8 +272,10 @@ class _Create:
 
     def _open_pins(self) -> None:
         fifos = make_fifos(self.container)
+        self.fds = {pin.slot: fifos[pin.path] for pin in self.plan.pins if pin.kind == "fifo"}
         for pin in self.plan.pins:
-            self.fds[pin.slot] = fifos[pin.path] if pin.kind == "fifo" else open_pin(pin)
+            if pin.kind != "fifo":
+                self.fds[pin.slot] = open_pin(pin)
         mapped = [pin for pin in self.plan.pins if pin.id_map]
         if mapped and is_ordinary():
             text = "a mount of the host's can be id-mapped by the host's root alone"

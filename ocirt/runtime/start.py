@@ -30,11 +30,16 @@ START, REPORT, FAILURE = "start", "report", "failure"
 def make_fifos(container: Container) -> dict[str, int]:
     """Makes both; their descriptors, open for reading and writing: the machine never sees an
     end before a byte, and never waits for a reader."""
-    found = {}
-    for name in (START, REPORT):
-        os.mkfifo(name, 0o600, dir_fd=container.fd)
-        flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
-        found[name] = os.open(name, flags, dir_fd=container.fd)
+    found: dict[str, int] = {}
+    try:
+        for name in (START, REPORT):
+            os.mkfifo(name, 0o600, dir_fd=container.fd)
+            flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
+            found[name] = os.open(name, flags, dir_fd=container.fd)
+    except OSError:
+        for fd in found.values():  # they may be all that we can have
+            os.close(fd)
+        raise
     return found
 
 

@@ -85,7 +85,7 @@ def limit(kind: int, value: int) -> None:
 
 def test_too_few_descriptors(ocirt: Any, faulty: Faults, plain: Any) -> None:
     """From what the interpreter needs to start, until it works."""
-    for count in range(8, 100):
+    for count in range(5, 100):
         said = create(
             ocirt, faulty, plain, preexec_fn=lambda n=count: limit(resource.RLIMIT_NOFILE, n)
         )
