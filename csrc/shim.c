@@ -387,7 +387,8 @@ int ocirt_recv(int socket, void *data, size_t size, int *fd)
         if (*fd >= 0)
             close(*fd);
         *fd = -1;
-        return -EMSGSIZE;
+        /* One that found no place in our table is left out altogether. */
+        return message.msg_flags & MSG_TRUNC || header ? -EMSGSIZE : -EMFILE;
     }
     return (int)received;
 }

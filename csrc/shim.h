@@ -27,7 +27,7 @@ int ocirt_spawn(uint64_t clone_flags, int cgroup_fd, int exe_fd, int control_fd,
                 int user_namespace, uint32_t uid, uint32_t gid, int *pidfd);
 
 /* SOCK_SEQPACKET messages with descriptors. recv takes one descriptor at most: *fd is it, or
- * -1; EMSGSIZE if the message or its descriptors did not fit. connect: to a SOCK_STREAM socket, and
+ * -1; EMSGSIZE if the message or its descriptors did not fit, EMFILE if we can have none. connect: to a SOCK_STREAM socket, and
  * what is sent to it, within seconds; else ETIMEDOUT, for sending EAGAIN. */
 int ocirt_socketpair(int pair[2]);
 int ocirt_connect(const char *path);

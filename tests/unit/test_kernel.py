@@ -377,6 +377,22 @@ def test_recv_refuses_what_does_not_fit(pair: tuple[int, int]) -> None:
     assert open_fds() == before
 
 
+def test_recv_of_a_descriptor_too_many(pair: tuple[int, int]) -> None:
+    """We may have no other: that is what has to be said."""
+    a, b = pair
+    kernel.send(a, b"one", [0])
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = os.dup(0)
+    os.close(free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free, before[1]))
+    try:
+        with pytest.raises(OSError) as caught:
+            kernel.recv(b, 9)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert caught.value.errno == errno.EMFILE
+
+
 def test_send_many_descriptors(pair: tuple[int, int]) -> None:
     kernel.send(pair[0], b"x", [0] * 253)
     with pytest.raises(OSError) as caught:
