@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import os
 
+from ocirt.cgroup.manager import from_state
 from ocirt.host.rootless import is_rootless
 from ocirt.plan.exec import compile_host_hook, compile_join_exec
 from ocirt.plan.groups import rule
 from ocirt.plan.host_work import READY, TAG_HOST_ROOT
 from ocirt.plan.namespaces import Namespaces
 from ocirt.plan.process import environment_of
+from ocirt.runtime import capabilities, schedule
 from ocirt.runtime.environment import complete
 from ocirt.runtime.filters import filter_of, give_listener
 from ocirt.runtime.hooks import run_hook
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from ocirt.cgroup.manager import Manager
     from ocirt.plan.program import Plan
     from ocirt.runtime.store import Container, State
 
@@ -51,12 +54,15 @@ def run_create_container(
 
 
 def run_start_container(container: Container, state: State, document: dict[str, Any]) -> None:
-    """Runs them in order, with the filter of system calls that the container's processes have: the
-    programs are the container's. Raises OcirtError for the first that fails."""
+    """Runs them in order, in the container's cgroup and with the filter of system calls and the
+    limits of its processes: the programs are the container's. Raises OcirtError for the first that
+    fails."""
     from ocirt.runtime.kill import open_process
 
     linux = document.get("linux") or {}
     namespaces = Namespaces(linux)
+    if not namespaces.has("user"):
+        capabilities.leave_out(document["process"], "/process")
     filter = filter_of(linux, os.path.dirname(container.folder))
     pidfd = open_process(state)
 
@@ -86,7 +92,7 @@ def run_start_container(container: Container, state: State, document: dict[str, 
         root = os.open(f"/proc/{state.pid}/root", os.O_PATH | os.O_CLOEXEC)
         try:
             pins = {"pidfd": pidfd, "folder": root}
-            return _start(plan, pins, standard, give)
+            return _start_confined(plan, pins, standard, give, state, wanted)
         finally:
             os.close(root)
 
@@ -105,21 +111,51 @@ def _set_program(plan: Plan, path: str) -> None:
             instruction.values = ([path],)
 
 
-def _start(
+def _start_confined(
     plan: Plan,
     pins: dict[str, int],
     standard: tuple[int, int, int],
-    give: Callable[[int, int], None] | None = None,
+    give: Callable[[int, int], None],
+    state: State,
+    wanted: dict[str, Any],
 ) -> tuple[int, int]:
-    """Runs the plan with these standard descriptors; the hook's pid and pidfd. ``give`` takes the
-    listener of its filter, and the pid."""
-    fds = {pin.slot: pins[pin.kind] for pin in plan.pins}
+    """As ``_start``, as a process of the container. ``give`` takes the listener of its filter, and
+    the pid; ``wanted``: the process object."""
+    manager = from_state(state.cgroup)
+    cgroup = manager.open()
+    try:
+        with _Standard(standard):
+            session = Session(plan, cgroup)
+    finally:
+        if cgroup >= 0:
+            os.close(cgroup)
+    session.hand_over = lambda listener: give(listener, session.pid)
+
+    def ready() -> None:
+        schedule.apply(session.pid, wanted, "/process")
+
+    return _run(session, pins, ready, manager if cgroup < 0 else None)
+
+
+def _start(plan: Plan, pins: dict[str, int], standard: tuple[int, int, int]) -> tuple[int, int]:
+    """Runs the plan with these standard descriptors; the hook's pid and pidfd."""
     with _Standard(standard):
         session = Session(plan)
-    if give:
-        session.hand_over = lambda listener: give(listener, session.pid)
+    return _run(session, pins)
+
+
+def _run(
+    session: Session,
+    pins: dict[str, int],
+    ready: Callable[[], None] = lambda: None,
+    manager: Manager | None = None,
+) -> tuple[int, int]:
+    """``manager``: of a cgroup that it has to join."""
+    fds = {pin.slot: pins[pin.kind] for pin in session.plan.pins}
     try:
-        session.run(fds, {READY: lambda: None})
+        if manager:
+            manager.join(session.pid)
+        session.run(fds, {READY: ready})
     except BaseException:
         session.kill()
         raise

@@ -279,3 +279,27 @@ def test_rules_of_an_update_that_fails(with_kmsg: Limited, needs: Any) -> None:
     assert with_kmsg.update({"devices": rules}).returncode == 0
     assert not opens(with_kmsg, "<")
     assert opens(with_kmsg, ">")
+
+
+# ---- of a program of the container's that runs before its first one
+
+
+def test_start_container_hooks(ocirt: Any, bundle: Any) -> None:
+    """The image says what they do: so they are limited as all else in the container, and end with
+    it."""
+    show = "cat /proc/self/cgroup; ulimit -n; cat /proc/self/oom_score_adj"
+    script = f"({show}) > /tmp/hook; mknod /tmp/disk b 7 0 && cat /tmp/disk 2> /tmp/said"
+    hook = {"path": "/bin/busybox", "args": ["busybox", "sh", "-c", f"{script}; true"]}
+    bundle.document["hooks"] = {"startContainer": [hook]}
+    bundle.document["root"]["readonly"] = False
+    bundle.document["linux"]["resources"] = {"devices": [{"allow": False, "access": "rw"}]}
+    process = bundle.document["process"]
+    process["rlimits"] = [{"type": "RLIMIT_NOFILE", "soft": 77, "hard": 77}]
+    process["oomScoreAdj"] = 123
+    for kind in ("bounding", "effective", "permitted"):
+        process["capabilities"][kind] += ["CAP_MKNOD", "CAP_SYS_RESOURCE"]
+    done = bundle.shell(f"({show}) > /tmp/own; cat /tmp/own").run(ocirt)
+    hooked = (bundle.path / "rootfs/tmp/hook").read_text()
+    assert done.stdout == hooked and hooked.endswith("\n77\n123\n")
+    said = bundle.path / "rootfs/tmp/said"
+    assert "Operation not permitted" in said.read_text()
