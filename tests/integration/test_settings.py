@@ -484,3 +484,24 @@ def test_a_procfs_without_masks(flags: tuple[str, ...], ocirt: Any, bundle: Any)
     # With nothing masked it may.
     bundle.document["linux"].update(maskedPaths=[], readonlyPaths=[])
     assert "mounted proc" in bundle.run(ocirt, *flags).stdout
+
+
+def own_secret() -> None:
+    """In a child: a session keyring with a key that nobody sees who has not that keyring."""
+    add_key, keyctl = {"x86_64": (248, 250), "aarch64": (217, 219)}[os.uname().machine]
+    libc = ctypes.CDLL(None)
+    libc.syscall(keyctl, 1, None)  # KEYCTL_JOIN_SESSION_KEYRING
+    key = libc.syscall(add_key, b"user", b"ocirt-secret", b"x", 1, -3)
+    assert libc.syscall(keyctl, 5, key, 0x3F000000) == 0  # KEYCTL_SETPERM
+
+
+def test_keyring_of_a_start_container_hook(ocirt: Any, bundle: Any) -> None:
+    """A program of the container's has not the keys of ocirt's caller."""
+    args = ["busybox", "sh", "-c", "cat /proc/keys > /tmp/hook"]
+    bundle.document["hooks"] = {"startContainer": [{"path": "/bin/busybox", "args": args}]}
+    bundle.document["root"]["readonly"] = False
+    bundle.document["linux"]["maskedPaths"] = []
+    words = ("run", "--bundle", bundle.shell("true").write(), bundle.id)
+    assert ocirt(*words, preexec_fn=own_secret).returncode == 0
+    found = (bundle.path / "rootfs/tmp/hook").read_text()
+    assert f"_ses.{bundle.id}" in found and "ocirt-secret" not in found
