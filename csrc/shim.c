@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/keyctl.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -476,6 +477,17 @@ int ocirt_unshare(int flags)
 int ocirt_ioctl(int fd, unsigned long request, unsigned long argument)
 {
     return result(ioctl(fd, request, argument));
+}
+
+int ocirt_join_keyring(const char *name)
+{
+    /* As op_KEYRING of the machine, which says why. */
+    const unsigned int permissions = 0x3f130000 | 0x00080000;
+    long serial = syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, name);
+
+    if (serial < 0)
+        return -errno;
+    return result(syscall(SYS_keyctl, KEYCTL_SETPERM, serial, permissions));
 }
 
 int ocirt_prctl(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d)

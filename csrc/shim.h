@@ -50,6 +50,8 @@ int ocirt_setns(int fd, int flags);
 int ocirt_unshare(int flags);
 int ocirt_ioctl(int fd, unsigned long request, unsigned long argument);
 int ocirt_prctl(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d);
+/* The session keyring of that name, new if there is none (keyctl(2)). */
+int ocirt_join_keyring(const char *name);
 int ocirt_prlimit(int pid, int resource, uint64_t soft, uint64_t hard);
 int ocirt_sched_setattr(int pid, uint32_t policy, uint64_t flags, int32_t nice, uint32_t priority,
                         uint64_t runtime, uint64_t deadline, uint64_t period, uint32_t util_min,

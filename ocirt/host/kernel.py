@@ -257,6 +257,11 @@ def set_dumpable(on: bool) -> None:
     _check(lib.ocirt_prctl(PR_SET_DUMPABLE, int(on), 0, 0, 0))
 
 
+def join_keyring(name: str) -> None:
+    """This process leaves its session keyring for the one of that name, new if there is none."""
+    _check(lib.ocirt_join_keyring(os.fsencode(name)))
+
+
 def prctl(option: int, a: int = 0, b: int = 0, c: int = 0, d: int = 0) -> int:
     """prctl(2) for an option whose arguments are numbers."""
     return _check(lib.ocirt_prctl(option, a, b, c, d))

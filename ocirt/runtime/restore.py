@@ -7,6 +7,7 @@ processes is compared with it (``ocirt.runtime.restore_check``).
 
 from __future__ import annotations
 
+import errno
 import os
 
 from ocirt import log
@@ -162,20 +163,20 @@ class Restored:
     def _start(self) -> list[list[str]]:
         """Starts it in its mount namespace: the keys of external mounts, and where they are."""
         stage = Stage(os.path.realpath(self.container.folder), self.plan, self.document, self.fds)
-        self.state.keyring = False  # a session keyring is not restored
         self.folders = self.files.options(self.criu)
         self.inherited = self._inherit()
 
         def prepare() -> bytes:
             report: dict[str, Any]
             try:
+                _leave_keyring(self.state.id)
                 report = {"keys": stage.build()}
                 self.files.open_again(self.criu)
             except OcirtError as error:
                 report = {"error": error.message, "at": error.at, "errno": error.errno}
             except OSError as error:
                 place = "" if error.filename is None else f" {error.filename}"
-                text = f"mounts for criu{place}: {error.strerror}"
+                text = f"prepare criu{place}: {error.strerror}"
                 report = {"error": text, "at": None, "errno": error.errno}
             return dumps(report).encode()
 
@@ -380,3 +381,13 @@ class Restored:
                 os.waitpid(self.pid, 0)
             except ChildProcessError:
                 pass
+
+
+def _leave_keyring(id: str) -> None:
+    """In the process that will be CRIU: what it makes has its session keyring, and none is in the
+    checkpoint. Without, the container would have the keys of our caller. Raises OSError."""
+    try:
+        kernel.join_keyring(f"_ses.{id}")
+    except OSError as error:
+        if error.errno != errno.ENOSYS:  # no keyrings in this kernel
+            raise

@@ -20,6 +20,7 @@ import pytest
 from ocirt.host.mountinfo import mounts
 
 from .conftest import COMMAND
+from .test_settings import own_secret
 
 pytestmark = pytest.mark.usefixtures("criu")
 
@@ -822,3 +823,15 @@ def test_status_fd_that_is_none(saved: Saved) -> None:
         )
     for text in ("1", "host", "host:0", ":1", "host:70000"):
         assert f"--page-server {text}: HOST:PORT" in saved.checkpoint("--page-server", text)
+
+
+def test_keys_of_the_caller(saved: Saved) -> None:
+    """They are neither the restored container's, nor those of what is executed in it then."""
+    saved.bundle.document["linux"]["maskedPaths"] = []
+    saved.bundle.shell("while read x; do grep -c ocirt-secret /proc/keys; done")
+    saved.run()
+    assert saved.checkpoint() == ""
+    assert saved.restore(preexec_fn=own_secret) == ""
+    assert saved.say("?") == "0"
+    done = saved.ocirt("exec", saved.id, "cat", "/proc/keys", preexec_fn=own_secret, check=True)
+    assert f"_ses.{saved.id}" in done.stdout and "ocirt-secret" not in done.stdout
