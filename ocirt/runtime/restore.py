@@ -141,6 +141,8 @@ class Restored:
             keys = self._start()
             self.manager.join(self.criu.pid)
             self.manager.enter(self.criu.pid)
+            # CRIU opens what the image says was open: whoever has a device open keeps it.
+            self.manager.limit_devices(self.device_rules)
             self._call(keys)
             self.container.unlock()
         except BaseException as error:
@@ -310,7 +312,6 @@ class Restored:
 
         resources = (self.document.get("linux") or {}).get("resources") or {}
         self.manager.limit(resources, "/linux/resources")
-        self.manager.limit_devices(self.device_rules)
         check(self)
         self._join_time()
         self._remember()
