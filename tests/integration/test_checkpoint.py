@@ -652,6 +652,29 @@ def test_another_user(saved: Saved) -> None:
     refused(saved, "/process/user/uid")
 
 
+def test_more_groups(saved: Saved) -> None:
+    process = saved.bundle.document["process"]
+    process["user"] = {"uid": 0, "gid": 0, "additionalGids": [6, 10]}
+    saved.run()
+    assert saved.checkpoint() == ""
+    process["user"]["additionalGids"] = [10]
+    assert "is in the groups [6]" in refused(saved, "/process/user/additionalGids")
+
+
+def test_higher_limits(saved: Saved) -> None:
+    process = saved.bundle.document["process"]
+    limit = {"type": "RLIMIT_NOFILE", "soft": 100, "hard": 1000}
+    process["rlimits"], process["oomScoreAdj"] = [limit], 100
+    saved.run()
+    assert saved.checkpoint() == ""
+    limit["hard"] = 999
+    assert "has RLIMIT_NOFILE 1000" in refused(saved, "/process/rlimits/0/hard")
+    limit["hard"], process["oomScoreAdj"] = 1000, 101
+    assert "has an oom_score_adj of 100" in refused(saved, "/process/oomScoreAdj")
+    process["oomScoreAdj"] = 99
+    assert saved.restore() == ""
+
+
 FILTER = {
     "defaultAction": "SCMP_ACT_ALLOW",
     "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO"}],
