@@ -49,6 +49,7 @@ _RESTRICTIONS = {
     mount_options.NODEV: "nodev",
     mount_options.NOEXEC: "noexec",
 }
+_LAYERS = ("lowerdir", "upperdir", "workdir", "datadir")
 _IDS = (("uid", "Uid", "CAP_SETUID"), ("gid", "Gid", "CAP_SETGID"))
 
 
@@ -294,6 +295,10 @@ class _Mounts:
         elif not options.bind and kind not in ("bind", mount.fs_type):
             text = f"{mount.fs_type} is mounted on {mount.point}, and not {kind}"
             raise _violation(text, f"{at}/type")
+        elif mount.fs_type == "overlay" and kind == "overlay":
+            layers = _layers(wanted.get("options") or [])
+            if _layers(mount.options.split(",")) != layers:
+                raise _violation(f"{mount.point} has other layers", f"{at}/options")
         for bit, name in _RESTRICTIONS.items():
             if (options.set | options.all_set) & bit:
                 for each in found:
@@ -321,6 +326,11 @@ class _Mounts:
             null = stat.S_ISCHR(status.st_mode) and status.st_rdev == os.makedev(*DEV_NULL)
             if not null and mount.fs_type != "tmpfs":
                 raise _violation(f"{path} can be seen", f"/linux/maskedPaths/{index}")
+
+
+def _layers(options: list[str]) -> set[str]:
+    """The folders of the host that an overlay shows."""
+    return {option for option in options if option.partition("=")[0].rstrip("+") in _LAYERS}
 
 
 def _require(mount: Mount, option: str, at: str) -> None:

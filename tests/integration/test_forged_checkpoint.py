@@ -143,6 +143,33 @@ def test_a_mount_that_is_a_bind(saved: Saved) -> None:
         subprocess.run(["umount", host], check=True)
 
 
+def test_layers_of_the_host(saved: Saved) -> None:
+    """Those of an overlay are paths, which CRIU hands on as well."""
+    base = saved.folder / "base"
+    base.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "none", base], check=True)
+    try:
+        for name in ("one", "two", "host", "upper", "work"):
+            (base / name).mkdir()
+            (base / name / "name").write_text(name)
+        layers = f"lowerdir={base}/one:{base}/two,upperdir={base}/upper,workdir={base}/work"
+        mount = {"destination": "/data", "type": "overlay", "options": layers.split(",")}
+        mounts = saved.bundle.document["mounts"]
+        mounts.append(mount)
+        saved.run()
+        assert saved.checkpoint() == ""
+        assert saved.restore() == ""
+        assert saved.exec("cat /data/name") == "upper"
+        assert saved.checkpoint() == ""
+        forged = encode({"options": (9, TEXT)}, {"options": layers.replace("/one:", "/host:")})
+        image = next(saved.image.glob("mountpoints-*.img"))
+        rewrite(image, lambda entry: entry + forged if b"upperdir=" in entry else entry)
+        refused(saved, f"config.json#/mounts/{len(mounts) - 1}/options: ")
+    finally:
+        saved.call("delete", "--force", saved.id)
+        subprocess.run(["umount", base], check=True)
+
+
 PROPERTY: Schema = {"name": (1, TEXT), "value": (2, TEXT)}
 FOLDER: Schema = {"dir_name": (1, TEXT), "properties": (3, [PROPERTY])}
 CONTROLLERS: Schema = {"controllers": (2, [{"cnames": (1, [TEXT]), "dirs": (2, [FOLDER])}])}
