@@ -202,7 +202,8 @@ class Restored:
             names = []  # what a container with a terminal has open is its own
         for number, name in enumerate(names[:3]):
             if isinstance(name, str) and name.isascii() and name.startswith(("pipe:", "file[")):
-                found.append({"key": name, "fd": number})
+                # Not the number itself: CRIU closes its own 0 with --shell-job.
+                found.append({"key": name, "fd": self.criu.inherit(number)})
         for pin in self.plan.pins:
             if pin.kind == "namespace" and pin.detail in NAMESPACE_KEYS:
                 fd = self.fds[pin.slot] = open_pin(pin)

@@ -162,6 +162,31 @@ def test_goes_on(saved: Saved, leftovers: Callable[[Any], list[str]]) -> None:
     assert saved.ocirt.ids() == []
 
 
+SHARED = "--ext-unix-sk --shell-job --file-locks --manage-cgroups-mode soft --empty-ns network"
+
+
+def test_row_26_checkpoint(saved: Saved) -> None:
+    """All flags that ask for nothing of the host; the others have tests of their own."""
+    saved.run()
+    words = [*SHARED.split(), "--tcp-established"]
+    assert saved.checkpoint("--leave-running", *words) == ""
+    assert saved.say("a") == "1 a"
+    assert saved.checkpoint(*words) == ""
+    assert (saved.folder / "work/dump.log").exists() and not (saved.image / "dump.log").exists()
+    assert saved.ocirt.ids() == []
+
+
+def test_row_27_restore(saved: Saved, tmp_path: Path) -> None:
+    saved.run()
+    assert saved.checkpoint(*SHARED.split()) == ""
+    pid_file = tmp_path / "pid"
+    words = [*SHARED.split(), "--no-pivot", "--tcp-close", "--pid-file", str(pid_file)]
+    assert saved.restore(*words) == ""
+    assert pid_file.read_text() == str(saved.ocirt.state(saved.id)["pid"])
+    assert (saved.folder / "work/restore.log").exists()
+    assert saved.say("a") == "1 a"
+
+
 def test_leave_running(saved: Saved) -> None:
     saved.run()
     assert saved.checkpoint("--leave-running") == ""
