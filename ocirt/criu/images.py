@@ -1,22 +1,104 @@
-"""The files of a checkpoint (criu.org, "Images"): what of them ocirt looks at."""
+"""The files of a checkpoint (criu.org, "Images"): what of them ocirt looks at.
+
+CRIU believes them, and is the host's root: what would make it act outside of the container is
+refused before it begins.
+"""
 
 from __future__ import annotations
 
 import os
+import stat
 
 from ocirt.criu.protobuf import BYTES, INT, TEXT, Malformed, decode
+from ocirt.errors import StateError
+from ocirt.host.constants import MS_BIND, MS_MOVE, MS_REMOUNT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
     from typing import Any
 
     from ocirt.criu.protobuf import Schema
 
-# images/seccomp.proto, images/mnt.proto
+# images/seccomp.proto, images/mnt.proto, images/cgroup.proto
 _SECCOMP: Schema = {"seccomp_filters": (1, [{"filter": (1, BYTES), "prev": (2, INT)}])}
-_MOUNT: Schema = {"mountpoint": (7, TEXT), "ext_key": (18, TEXT)}
-_HEADER = 8  # two magic numbers
-_MAX = 1 << 28
+_MOUNT: Schema = {
+    "flags": (5, INT),
+    "mountpoint": (7, TEXT),
+    "sb_flags": (17, INT),
+    "ext_key": (18, TEXT),
+}
+_FOLDER: Schema = {"dir_name": (1, TEXT), "properties": (3, [{"name": (1, TEXT)}])}
+_FOLDER["children"] = (2, [_FOLDER])
+_CGROUP: Schema = {
+    "sets": (1, [{"ctls": (2, [{"name": (1, TEXT), "path": (2, TEXT)}])}]),
+    "controllers": (2, [{"cnames": (1, [TEXT]), "dirs": (2, [_FOLDER])}]),
+}
+# The second magic number of a file; the first one is the same for all (include/magic.h of CRIU).
+_COMMON = 0x54564319
+_MAGIC = {"seccomp": 0x64413049, "mountpoints": 0x55563928, "cgroup": 0x59383330}
+_HEADER = 8
+_MAX = 1 << 26  # bytes of such a file
+_PARENT = "parent"  # CRIU's link to the checkpoint before
+_PARENTS_MAX = 200
+_OTHER_MOUNTS = MS_BIND | MS_MOVE | MS_REMOUNT  # no new file system
+
+
+def check(folder: int) -> None:
+    """Of a checkpoint that is to be restored. Raises OcirtError, OSError."""
+    check_files(folder)
+    for mount in _mounts(folder):
+        if ((mount.get("flags") or 0) | (mount.get("sb_flags") or 0)) & _OTHER_MOUNTS:
+            # mount(2) would bind its "source", which is a path of the host.
+            raise StateError(f"the checkpoint's mount at {mount.get('mountpoint')} is none")
+    for entry in _entries(folder, "cgroup.img", _CGROUP) if _is_there(folder, "cgroup.img") else ():
+        _check_cgroups(entry)
+
+
+def check_files(folder: int, seen: Collection[tuple[int, int]] = ()) -> None:
+    """CRIU opens what has the right name: a link would lead it to a file of the host, which
+    becomes memory of the container, or is overwritten. Raises StateError, OSError."""
+    status = os.fstat(folder)
+    here = status.st_dev, status.st_ino
+    if here in seen or len(seen) > _PARENTS_MAX:
+        raise StateError("the parents of the checkpoint have no end")
+    for name in os.listdir(folder):
+        mode = os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode
+        if name == _PARENT and not _is_there(folder, name):
+            continue  # nor does CRIU find it
+        if name == _PARENT:
+            parent = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=folder)
+            try:
+                check_files(parent, [*seen, here])
+            finally:
+                os.close(parent)
+        elif not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) or stat.S_ISSOCK(mode)):
+            raise StateError(f"{name} in the folder of the checkpoint is no regular file")
+
+
+def _check_cgroups(entry: dict[str, Any]) -> None:
+    """Raises StateError for a path that leads out of where CRIU has mounted the cgroups."""
+    paths = [
+        text
+        for each in entry.get("sets") or []
+        for ctl in each.get("ctls") or []
+        for text in ctl.values()
+    ]
+    for controller in entry.get("controllers") or []:
+        paths += controller.get("cnames") or []
+        folders = list(controller.get("dirs") or [])
+        while folders:
+            one = folders.pop()
+            paths.append(one.get("dir_name") or "")
+            folders += one.get("children") or []
+            for item in one.get("properties") or []:
+                name = item.get("name") or ""
+                # CRIU saves devices.list alone; the rules are the config's.
+                if "/" in name or name in ("devices.allow", "devices.deny"):
+                    raise StateError(f"the checkpoint has a property {name!r} of a cgroup")
+    for path in paths:
+        if ".." in path.split("/"):
+            raise StateError(f"the checkpoint has a cgroup {path!r}")
 
 
 def first_filters(folder: int) -> list[bytes]:
@@ -32,26 +114,39 @@ def first_filters(folder: int) -> list[bytes]:
 
 def external_mounts(folder: int) -> dict[str, str]:
     """{key of a mount of the host: its path in the container}. Raises OcirtError, OSError."""
-    found = {}
+    mounts = (mount for mount in _mounts(folder) if mount.get("ext_key"))
+    return {mount["ext_key"]: mount.get("mountpoint") or "" for mount in mounts}
+
+
+def _mounts(folder: int) -> Iterator[dict[str, Any]]:
     for name in os.listdir(folder):
         if name.startswith("mountpoints-") and name.endswith(".img"):
-            for mount in _entries(folder, name, _MOUNT):
-                if mount.get("ext_key"):
-                    found[mount["ext_key"]] = mount.get("mountpoint") or ""
-    return found
+            yield from _entries(folder, name, _MOUNT)
 
 
-def _entries(folder: int, name: str, schema: Schema) -> list[dict[str, Any]]:
+def _is_there(folder: int, name: str) -> bool:
+    try:
+        os.stat(name, dir_fd=folder)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _entries(folder: int, name: str, schema: Schema) -> Iterator[dict[str, Any]]:
     """Each has its size, of four bytes, before it."""
     fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
     with os.fdopen(fd, "rb") as file:
-        data = file.read(_MAX)
-    found = []
+        data = file.read(_MAX + 1)
+    if len(data) > _MAX:
+        raise Malformed(f"{name} of the checkpoint is too long")
+    magic = _MAGIC[name.removesuffix(".img").partition("-")[0]]
+    # CRIU reads files without the first one, of its version 1, from another place on.
+    if data[:_HEADER] != _COMMON.to_bytes(4, "little") + magic.to_bytes(4, "little"):
+        raise Malformed(f"{name} of the checkpoint is of another kind")
     position = _HEADER
     while position < len(data):
         size = int.from_bytes(data[position : position + 4], "little")
         position += 4 + size
         if position > len(data):
             raise Malformed(f"{name} of the checkpoint ends too early")
-        found.append(decode(schema, data[position - size : position]))
-    return found
+        yield decode(schema, data[position - size : position])

@@ -107,6 +107,8 @@ def _value(kind: Any, raw: Any, depth: int) -> Any:
     if kind == BOOL:
         return bool(raw)
     if kind == TEXT:
+        if b"\0" in raw:  # where a program in C sees its end
+            raise Malformed("a protobuf text has a byte 0")
         return os.fsdecode(raw)
     return raw if kind == BYTES else decode(kind, raw, depth + 1)
 

@@ -9,6 +9,7 @@ from ocirt.cgroup.layout import detect
 from ocirt.cgroup.manager import from_state
 from ocirt.criu import messages
 from ocirt.criu.files import DESCRIPTORS, Files
+from ocirt.criu.images import check_files
 from ocirt.criu.process import Criu, check_feature, check_version
 from ocirt.criu.tree import tree
 from ocirt.errors import OcirtError, StateError
@@ -79,6 +80,7 @@ def checkpoint(container: Container, options: Options) -> None:
         raise StateError(f"--parent-path {options.parent}: it must be relative to --image-path")
     files = Files(options.image, options.work, _LOG, make=True)
     try:
+        check_files(files.image)
         _check_options(options)
         criu = Criu()
         request = _request(container, state, document, options)

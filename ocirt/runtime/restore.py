@@ -16,9 +16,8 @@ from ocirt.cgroup.device_rules import normalise
 from ocirt.cgroup.layout import detect
 from ocirt.cgroup.manager import plan as plan_cgroup
 from ocirt.config.load import Config, load
-from ocirt.criu import messages
+from ocirt.criu import images, messages
 from ocirt.criu.files import DESCRIPTORS, Files
-from ocirt.criu.images import external_mounts
 from ocirt.criu.process import Criu, check_feature, check_version
 from ocirt.criu.tree import cgroup_roots, tree
 from ocirt.errors import KernelError, OcirtError, StateError
@@ -142,6 +141,8 @@ class Restored:
             keys = self._start()
             self.manager.join(self.criu.pid)
             self.manager.enter(self.criu.pid)
+            # CRIU opens what the image says was open: whoever has a device open keeps it.
+            self.manager.limit_devices(self.device_rules)
             self._call(keys)
             self.container.unlock()
         except BaseException as error:
@@ -190,16 +191,20 @@ class Restored:
     def _inherit(self) -> list[dict[str, Any]]:
         """Descriptors that come from our caller, and the namespaces that are joined."""
         found = []
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         try:
-            fd = os.open(DESCRIPTORS, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self.files.image)
+            fd = os.open(DESCRIPTORS, flags, dir_fd=self.files.image)
         except OSError as error:
             text = f"{self.options.image} is no image of a checkpoint: {DESCRIPTORS}"
             raise OcirtError(f"{text}: {error.strerror}", errno=error.errno or 0) from None
         with os.fdopen(fd, "rb") as file:
             names = loads(file.read(_REPORT_MAX), DESCRIPTORS)
-        for number, name in enumerate(names[:3] if isinstance(names, list) else []):
-            if isinstance(name, str) and name.startswith(("pipe:", "file[")):
-                found.append({"key": name, "fd": number})
+        if self.document["process"].get("terminal") or not isinstance(names, list):
+            names = []  # what a container with a terminal has open is its own
+        for number, name in enumerate(names[:3]):
+            if isinstance(name, str) and name.isascii() and name.startswith(("pipe:", "file[")):
+                # Not the number itself: CRIU closes its own 0 with --shell-job.
+                found.append({"key": name, "fd": self.criu.inherit(number)})
         for pin in self.plan.pins:
             if pin.kind == "namespace" and pin.detail in NAMESPACE_KEYS:
                 fd = self.fds[pin.slot] = open_pin(pin)
@@ -241,7 +246,8 @@ class Restored:
 
     def _check_image(self, keys: set[str]) -> None:
         """CRIU would refuse a mount that it can't find, in words of its own."""
-        for key, path in external_mounts(self.files.image).items():
+        images.check(self.files.image)
+        for key, path in images.external_mounts(self.files.image).items():
             if key not in keys:
                 text = f"the checkpoint has a mount of the host at {path}, the config has none"
                 raise StateError(text, at="/mounts")
@@ -311,7 +317,6 @@ class Restored:
 
         resources = (self.document.get("linux") or {}).get("resources") or {}
         self.manager.limit(resources, "/linux/resources")
-        self.manager.limit_devices(self.device_rules)
         check(self)
         self._join_time()
         self._remember()

@@ -17,7 +17,7 @@ from ocirt.criu.messages import CGROUP_MODES
 from ocirt.criu.tree import cgroup_roots, tree
 from ocirt.errors import StateError
 from ocirt.host import kernel
-from ocirt.host.constants import CAPABILITIES, DEV_NULL, NAMESPACE_FILES, RESOLVE_IN_ROOT
+from ocirt.host.constants import CAPABILITIES, DEV_NULL, NAMESPACE_FILES, RESOLVE_IN_ROOT, RLIMITS
 from ocirt.host.mountinfo import mounts
 from ocirt.plan import mount_options
 from ocirt.plan.namespaces import Namespaces
@@ -49,6 +49,7 @@ _RESTRICTIONS = {
     mount_options.NODEV: "nodev",
     mount_options.NOEXEC: "noexec",
 }
+_LAYERS = ("lowerdir", "upperdir", "workdir", "datadir")
 _IDS = (("uid", "Uid", "CAP_SETUID"), ("gid", "Gid", "CAP_SETGID"))
 
 
@@ -66,6 +67,7 @@ def check(restored: Restored) -> None:
     for one in tree(pid):
         for task in os.listdir(f"/proc/{one}/task"):
             rules.check(_status(f"/proc/{one}/task/{task}/status"), restored.filter is not None)
+        rules.check_limits(one)
         rules.check_profile(one)
         _check_cgroups(one, restored.cgroups)
         if not rules.admin:
@@ -117,16 +119,39 @@ class _Rules:
                 raise _violation(text, f"/process/capabilities/{kind}")
         if filtered and status["Seccomp"] != "2":
             raise _violation(f"{name} has no seccomp filter", "/linux/seccomp")
+        user = self._process.get("user") or {}
+        more = {int(each) for each in status["Groups"].split()}
+        more -= {user.get("gid") or 0, *(user.get("additionalGids") or [])}
+        if more and not self._can("CAP_SETGID"):
+            text = f"{name} is in the groups {sorted(more)}"
+            raise _violation(text, "/process/user/additionalGids")
         if not self._process.get("noNewPrivileges"):
             return
         if status["NoNewPrivs"] != "1":
             raise _violation(f"{name} can gain privileges", "/process/noNewPrivileges")
-        user = self._process.get("user") or {}
         for what, field, capability in _IDS:
             ids = {int(each) for each in status[field].split()}
             if not self._can(capability) and ids != {user.get(what) or 0}:
                 text = f"{name} has the {what}s {status[field]}"
                 raise _violation(text, f"/process/user/{what}")
+
+    def check_limits(self, pid: int) -> None:
+        """rlimits, and how likely it is to be killed when memory is short. Raises StateError."""
+        if self._can("CAP_SYS_RESOURCE"):
+            return
+        import resource
+
+        for index, limit in enumerate(self._process.get("rlimits") or []):
+            hard = resource.prlimit(pid, RLIMITS[limit["type"]])[1] & _ALL
+            if hard > limit["hard"] & _ALL:
+                text = f"process {pid} has {limit['type']} {hard}"
+                raise _violation(text, f"/process/rlimits/{index}/hard")
+        least = self._process.get("oomScoreAdj")
+        with open(f"/proc/{pid}/oom_score_adj", encoding="ascii") as file:
+            score = int(file.read())
+        if least is not None and score < least:
+            text = f"process {pid} has an oom_score_adj of {score}"
+            raise _violation(text, "/process/oomScoreAdj")
 
     def check_profile(self, pid: int) -> None:
         """AppArmor's. Raises StateError."""
@@ -270,6 +295,10 @@ class _Mounts:
         elif not options.bind and kind not in ("bind", mount.fs_type):
             text = f"{mount.fs_type} is mounted on {mount.point}, and not {kind}"
             raise _violation(text, f"{at}/type")
+        elif mount.fs_type == "overlay" and kind == "overlay":
+            layers = _layers(wanted.get("options") or [])
+            if _layers(mount.options.split(",")) != layers:
+                raise _violation(f"{mount.point} has other layers", f"{at}/options")
         for bit, name in _RESTRICTIONS.items():
             if (options.set | options.all_set) & bit:
                 for each in found:
@@ -297,6 +326,11 @@ class _Mounts:
             null = stat.S_ISCHR(status.st_mode) and status.st_rdev == os.makedev(*DEV_NULL)
             if not null and mount.fs_type != "tmpfs":
                 raise _violation(f"{path} can be seen", f"/linux/maskedPaths/{index}")
+
+
+def _layers(options: list[str]) -> set[str]:
+    """The folders of the host that an overlay shows."""
+    return {option for option in options if option.partition("=")[0].rstrip("+") in _LAYERS}
 
 
 def _require(mount: Mount, option: str, at: str) -> None:

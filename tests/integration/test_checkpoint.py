@@ -163,6 +163,31 @@ def test_goes_on(saved: Saved, leftovers: Callable[[Any], list[str]]) -> None:
     assert saved.ocirt.ids() == []
 
 
+SHARED = "--ext-unix-sk --shell-job --file-locks --manage-cgroups-mode soft --empty-ns network"
+
+
+def test_row_26_checkpoint(saved: Saved) -> None:
+    """All flags that ask for nothing of the host; the others have tests of their own."""
+    saved.run()
+    words = [*SHARED.split(), "--tcp-established"]
+    assert saved.checkpoint("--leave-running", *words) == ""
+    assert saved.say("a") == "1 a"
+    assert saved.checkpoint(*words) == ""
+    assert (saved.folder / "work/dump.log").exists() and not (saved.image / "dump.log").exists()
+    assert saved.ocirt.ids() == []
+
+
+def test_row_27_restore(saved: Saved, tmp_path: Path) -> None:
+    saved.run()
+    assert saved.checkpoint(*SHARED.split()) == ""
+    pid_file = tmp_path / "pid"
+    words = [*SHARED.split(), "--no-pivot", "--tcp-close", "--pid-file", str(pid_file)]
+    assert saved.restore(*words) == ""
+    assert pid_file.read_text() == str(saved.ocirt.state(saved.id)["pid"])
+    assert (saved.folder / "work/restore.log").exists()
+    assert saved.say("a") == "1 a"
+
+
 def test_leave_running(saved: Saved) -> None:
     saved.run()
     assert saved.checkpoint("--leave-running") == ""
@@ -651,6 +676,29 @@ def test_another_user(saved: Saved) -> None:
     assert saved.checkpoint() == ""
     saved.bundle.document["process"]["user"] = {"uid": 1000, "gid": 1000}
     refused(saved, "/process/user/uid")
+
+
+def test_more_groups(saved: Saved) -> None:
+    process = saved.bundle.document["process"]
+    process["user"] = {"uid": 0, "gid": 0, "additionalGids": [6, 10]}
+    saved.run()
+    assert saved.checkpoint() == ""
+    process["user"]["additionalGids"] = [10]
+    assert "is in the groups [6]" in refused(saved, "/process/user/additionalGids")
+
+
+def test_higher_limits(saved: Saved) -> None:
+    process = saved.bundle.document["process"]
+    limit = {"type": "RLIMIT_NOFILE", "soft": 100, "hard": 1000}
+    process["rlimits"], process["oomScoreAdj"] = [limit], 100
+    saved.run()
+    assert saved.checkpoint() == ""
+    limit["hard"] = 999
+    assert "has RLIMIT_NOFILE 1000" in refused(saved, "/process/rlimits/0/hard")
+    limit["hard"], process["oomScoreAdj"] = 1000, 101
+    assert "has an oom_score_adj of 100" in refused(saved, "/process/oomScoreAdj")
+    process["oomScoreAdj"] = 99
+    assert saved.restore() == ""
 
 
 FILTER = {

@@ -265,6 +265,19 @@ def test_row_25_pause_and_resume(ocirt: Any, sleeper: Any) -> None:
     assert ocirt("resume", sleeper.id).returncode == 1
 
 
+def test_row_28_is_there_criu(ocirt: Any, tmp_path: Path) -> None:
+    """What Podman asks before it tries."""
+    for installed in (False, True):
+        if installed:
+            (tmp_path / "criu").touch(0o755)
+        for verb in ("checkpoint", "restore"):
+            done = ocirt(verb, "--help", env={"PATH": str(tmp_path)})
+            assert (done.returncode == 0) == installed
+    done = ocirt("restore", "--lsm-mount-context")
+    assert done.returncode != 0
+    assert "flag needs an argument" in done.stdout + done.stderr
+
+
 def test_row_29_features(ocirt: Any) -> None:
     done = ocirt("features", check=True)
     assert done.stderr == ""

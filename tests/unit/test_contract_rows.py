@@ -9,7 +9,6 @@ import pytest
 
 ROOT = Path(__file__).parent.parent.parent
 ROWS = 40
-LATER = {26, 27, 28}  # checkpoint and restore
 
 
 def rows_with_a_test() -> set[int]:
@@ -25,7 +24,7 @@ def rows_with_a_test() -> set[int]:
 
 
 def test_every_row_has_one() -> None:
-    assert set(range(1, ROWS + 1)) - LATER <= rows_with_a_test()
+    assert set(range(1, ROWS + 1)) <= rows_with_a_test()
 
 
 def test_there_are_no_more_rows() -> None:

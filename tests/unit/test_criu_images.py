@@ -1,0 +1,115 @@
+"""Files of a checkpoint that CRIU would read in another way, or without an end."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ocirt.criu import images
+from ocirt.criu.protobuf import BYTES, INT, TEXT, Malformed, encode
+from ocirt.errors import OcirtError, StateError
+
+COMMON = (0x54564319).to_bytes(4, "little")
+SECCOMP = (0x64413049).to_bytes(4, "little")
+MOUNTS = (0x55563928).to_bytes(4, "little")
+CGROUP = (0x59383330).to_bytes(4, "little")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[int]:
+    fd = os.open(tmp_path, os.O_RDONLY)
+    yield fd
+    os.close(fd)
+
+
+def message(data: bytes) -> bytes:
+    return len(data).to_bytes(4, "little") + data
+
+
+def filters(*programs: bytes) -> bytes:
+    schema = {"seccomp_filters": (1, [{"filter": (1, BYTES)}])}
+    return message(encode(schema, {"seccomp_filters": [{"filter": each} for each in programs]}))
+
+
+def test_filters(tmp_path: Path, folder: int) -> None:
+    (tmp_path / "seccomp.img").write_bytes(COMMON + SECCOMP + filters(b"one", b"two"))
+    assert images.first_filters(folder) == [b"one", b"two"]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        SECCOMP + filters(b"evil"),  # version 1 of CRIU's images: 4 bytes less before it
+        COMMON + MOUNTS + filters(b"one"),
+        COMMON + SECCOMP + filters(b"one")[:-1],
+        COMMON + SECCOMP + filters(b"one") + b"\xff\xff\xff",
+    ],
+)
+def test_another_kind_of_file(tmp_path: Path, folder: int, data: bytes) -> None:
+    (tmp_path / "seccomp.img").write_bytes(data)
+    with pytest.raises(Malformed):
+        images.first_filters(folder)
+
+
+def test_a_file_that_is_too_long(tmp_path: Path, folder: int) -> None:
+    """What comes after what is read would not be seen."""
+    file = tmp_path / "mountpoints-1.img"
+    file.write_bytes(COMMON + MOUNTS)
+    os.truncate(file, 1 << 27)
+    with pytest.raises(Malformed, match="too long"):
+        images.external_mounts(folder)
+
+
+@pytest.mark.parametrize("flags", [1 << 12, 1 << 13, 1 << 5, (1 << 32) + (1 << 12)])
+@pytest.mark.parametrize("name", ["flags", "sb_flags"])
+def test_mounts_that_are_none(tmp_path: Path, folder: int, name: str, flags: int) -> None:
+    schema = {"flags": (5, INT), "mountpoint": (7, TEXT), "sb_flags": (17, INT)}
+    file = tmp_path / "mountpoints-1.img"
+    mount = encode(schema, {"mountpoint": "/x", name: 2})
+    file.write_bytes(COMMON + MOUNTS + message(mount))
+    images.check(folder)
+    mount = encode(schema, {"mountpoint": "/x", name: flags | 2})
+    file.write_bytes(COMMON + MOUNTS + message(mount))
+    with pytest.raises(StateError, match="mount at /x"):
+        images.check(folder)
+
+
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [
+        ("name", "../x"),
+        ("name", "devices.allow"),
+        ("dir_name", "a/../../b"),
+        ("dir_name", "..\0"),
+        ("cnames", ".."),
+        ("path", "/../x"),
+    ],
+)
+def test_cgroups(tmp_path: Path, folder: int, part: str, value: str) -> None:
+    def image(**parts: str) -> None:
+        words = {"name": "pids.max", "dir_name": "a..", "cnames": "pids", "path": "/a/..b", **parts}
+        item = {"name": words["name"]}
+        inner = {"dir_name": words["dir_name"], "properties": [item]}
+        outer = {"dir_name": "", "children": [inner]}
+        inside = {"dir_name": (1, TEXT), "properties": (3, [{"name": (1, TEXT)}])}
+        schema = {
+            "sets": (1, [{"ctls": (2, [{"path": (2, TEXT)}])}]),
+            "controllers": (
+                2,
+                [{"cnames": (1, [TEXT]), "dirs": (2, [{**inside, "children": (2, [inside])}])}],
+            ),
+        }
+        controllers = [{"cnames": [words["cnames"]], "dirs": [outer]}]
+        sets = [{"ctls": [{"path": words["path"]}]}]
+        data = encode(schema, {"sets": sets, "controllers": controllers})
+        (tmp_path / "cgroup.img").write_bytes(COMMON + CGROUP + message(data))
+
+    image()
+    images.check(folder)
+    image(**{part: value})
+    with pytest.raises(OcirtError):
+        images.check(folder)
