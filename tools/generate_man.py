@@ -146,7 +146,9 @@ pipes, devices, or files that are as long as they were. A network namespace that
 by its path is left as it is; one of the container's own is empty after restore but for loopback.
 
 The annotation org.criu.config of config.json names a file with settings of CRIU, which come before
-all options; without it that is /etc/criu/ocirt.conf.
+all options; without it that is /etc/criu/ocirt.conf. Settings can name programs, which CRIU runs as
+root: whoever lets others write annotations has to refuse this one. If checkpoint and CRIU are both
+killed the container may stay frozen: ``ocirt resume``.
 
     ocirt checkpoint --image-path /var/tmp/web web
 """,
@@ -154,8 +156,10 @@ all options; without it that is /etc/criu/ocirt.conf.
 The config.json of the bundle is for the restored container what it is for a new one: bind
 mounts, devices, limits and the paths of namespaces come from it, and the root file system
 must be as it was. Before the processes run again they are compared with it: capabilities,
-no_new_privs, seccomp filters, ids, namespaces and mounts. A checkpoint that has more than the
-config allows is refused. The error of CRIU's restore has its reason; its whole log is restore.log
+no_new_privs, seccomp filters, AppArmor profiles, ids, rlimits, namespaces and mounts. A checkpoint
+that has more than the config allows is refused, and so are links in its folder, and images of mounts
+and cgroups that name files of the host. All the same, CRIU reads the files as root: restore none from
+where you would run no program. The error of CRIU's restore has its reason; its whole log is restore.log
 in --work-path.
 
 Without --detach signals are handed on and the exit status is that of the container, as with

@@ -20,10 +20,11 @@ if TYPE_CHECKING:
 
     from ocirt.criu.protobuf import Schema
 
-# images/seccomp.proto, images/mnt.proto, images/cgroup.proto
+# images/seccomp.proto, images/mnt.proto, images/cgroup.proto, images/fdinfo.proto
 _SECCOMP: Schema = {"seccomp_filters": (1, [{"filter": (1, BYTES), "prev": (2, INT)}])}
 _MOUNT: Schema = {
     "flags": (5, INT),
+    "root": (6, TEXT),
     "mountpoint": (7, TEXT),
     "sb_flags": (17, INT),
     "ext_key": (18, TEXT),
@@ -34,9 +35,17 @@ _CGROUP: Schema = {
     "sets": (1, [{"ctls": (2, [{"name": (1, TEXT), "path": (2, TEXT)}])}]),
     "controllers": (2, [{"cnames": (1, [TEXT]), "dirs": (2, [_FOLDER])}]),
 }
+_OLD_FILE: Schema = {"name": (6, TEXT)}  # of older versions, which CRIU reads still
+_FILE: Schema = {"reg": (3, _OLD_FILE)}
 # The second magic number of a file; the first one is the same for all (include/magic.h of CRIU).
 _COMMON = 0x54564319
-_MAGIC = {"seccomp": 0x64413049, "mountpoints": 0x55563928, "cgroup": 0x59383330}
+_MAGIC = {
+    "seccomp": 0x64413049,
+    "mountpoints": 0x55563928,
+    "cgroup": 0x59383330,
+    "files": 0x56303138,
+    "reg": 0x50363636,
+}
 _HEADER = 8
 _MAX = 1 << 26  # bytes of such a file
 _PARENT = "parent"  # CRIU's link to the checkpoint before
@@ -51,8 +60,19 @@ def check(folder: int) -> None:
         if ((mount.get("flags") or 0) | (mount.get("sb_flags") or 0)) & _OTHER_MOUNTS:
             # mount(2) would bind its "source", which is a path of the host.
             raise StateError(f"the checkpoint's mount at {mount.get('mountpoint')} is none")
-    for entry in _entries(folder, "cgroup.img", _CGROUP) if _is_there(folder, "cgroup.img") else ():
-        _check_cgroups(entry)
+        for path in (mount.get("root") or "", mount.get("mountpoint") or ""):
+            _check_path(path, "mount")
+    images = (("files.img", _FILE), ("reg-files.img", _OLD_FILE), ("cgroup.img", _CGROUP))
+    for name, schema in images:
+        for entry in _entries(folder, name, schema) if _is_there(folder, name) else ():
+            _check_path(entry.get("reg", entry).get("name") or "", "file")
+            _check_cgroups(entry)
+
+
+def _check_path(path: str, what: str) -> None:
+    """CRIU puts it behind that of a folder. Raises StateError where it would lead out of that."""
+    if ".." in path.split("/"):
+        raise StateError(f"the checkpoint has a {what} {path!r}")
 
 
 def check_files(folder: int, seen: Collection[tuple[int, int]] = ()) -> None:
@@ -77,7 +97,7 @@ def check_files(folder: int, seen: Collection[tuple[int, int]] = ()) -> None:
 
 
 def _check_cgroups(entry: dict[str, Any]) -> None:
-    """Raises StateError for a path that leads out of where CRIU has mounted the cgroups."""
+    """Raises StateError."""
     paths = [
         text
         for each in entry.get("sets") or []
@@ -97,8 +117,7 @@ def _check_cgroups(entry: dict[str, Any]) -> None:
                 if "/" in name or name in ("devices.allow", "devices.deny"):
                     raise StateError(f"the checkpoint has a property {name!r} of a cgroup")
     for path in paths:
-        if ".." in path.split("/"):
-            raise StateError(f"the checkpoint has a cgroup {path!r}")
+        _check_path(path, "cgroup")
 
 
 def first_filters(folder: int) -> list[bytes]:

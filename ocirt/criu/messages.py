@@ -77,5 +77,5 @@ RESPONSE: Schema = {
     "cr_errno": (7, INT),
     "features": (8, FEATURES),
     "cr_errmsg": (9, TEXT),
-    "version": (10, {"major_number": (1, INT), "minor_number": (2, INT), "sublevel": (4, INT)}),
+    "version": (10, {"major_number": (1, INT), "minor_number": (2, INT)}),
 }

@@ -68,7 +68,7 @@ def check(restored: Restored) -> None:
         for task in os.listdir(f"/proc/{one}/task"):
             rules.check(_status(f"/proc/{one}/task/{task}/status"), restored.filter is not None)
         rules.check_limits(one)
-        rules.check_profile(one)
+        rules.check_profile(one, restored.options.plain.get("lsm_profile") or "")
         _check_cgroups(one, restored.cgroups)
         if not rules.admin:
             _check_same(one, namespaces)
@@ -153,8 +153,8 @@ class _Rules:
             text = f"process {pid} has an oom_score_adj of {score}"
             raise _violation(text, "/process/oomScoreAdj")
 
-    def check_profile(self, pid: int) -> None:
-        """AppArmor's. Raises StateError."""
+    def check_profile(self, pid: int, other: str) -> None:
+        """AppArmor's; ``other``: what --lsm-profile puts in its place, or "". Raises StateError."""
         wanted = self._process.get("apparmorProfile")
         if not wanted or wanted == "unconfined":
             return
@@ -163,8 +163,14 @@ class _Rules:
                 found = file.read().strip()
         except OSError:
             return  # no AppArmor here
-        if found == "unconfined":
-            raise _violation(f"process {pid} is unconfined", "/process/apparmorProfile")
+        kind, _, given = other.partition(":")
+        if not is_profile(found, given if kind == "apparmor" else wanted):
+            raise _violation(f"process {pid} is {found}", "/process/apparmorProfile")
+
+
+def is_profile(found: str, wanted: str) -> bool:
+    """Is ``found``, of attr/apparmor/current, that profile, or one below it (apparmor.d(5))?"""
+    return f"{found.partition(' (')[0]}//".startswith(f"{wanted}//")
 
 
 def _check_namespaces(pid: int, wanted: Namespaces) -> dict[str, int]:

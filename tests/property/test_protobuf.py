@@ -26,7 +26,8 @@ SCHEMA: Schema = {
 }
 numbers = st.integers(-(1 << 63), (1 << 63) - 1)
 # Names of files: whatever the kernel allows.
-texts = st.binary(max_size=20).map(lambda data: data.decode("utf-8", "surrogateescape"))
+names = st.binary(max_size=20).filter(lambda data: b"\0" not in data)
+texts = names.map(lambda data: data.decode("utf-8", "surrogateescape"))
 inner = st.fixed_dictionaries({}, optional={"text": texts, "number": numbers})
 message = st.fixed_dictionaries(
     {},

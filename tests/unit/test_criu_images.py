@@ -15,6 +15,8 @@ from ocirt.errors import OcirtError, StateError
 COMMON = (0x54564319).to_bytes(4, "little")
 SECCOMP = (0x64413049).to_bytes(4, "little")
 MOUNTS = (0x55563928).to_bytes(4, "little")
+FILES = (0x56303138).to_bytes(4, "little")
+OLD_FILES = (0x50363636).to_bytes(4, "little")
 CGROUP = (0x59383330).to_bytes(4, "little")
 
 
@@ -76,6 +78,25 @@ def test_mounts_that_are_none(tmp_path: Path, folder: int, name: str, flags: int
     file.write_bytes(COMMON + MOUNTS + message(mount))
     with pytest.raises(StateError, match="mount at /x"):
         images.check(folder)
+
+
+@pytest.mark.parametrize("name", ["root", "mountpoint"])
+def test_mounts_elsewhere(tmp_path: Path, folder: int, name: str) -> None:
+    mount = encode({"root": (6, TEXT), "mountpoint": (7, TEXT)}, {name: "/../../etc"})
+    (tmp_path / "mountpoints-1.img").write_bytes(COMMON + MOUNTS + message(mount))
+    with pytest.raises(StateError, match=r"a mount '/\.\./\.\./etc'"):
+        images.check(folder)
+
+
+def test_a_file_elsewhere(tmp_path: Path, folder: int) -> None:
+    """CRIU makes files again that had no name any more, beside where they were."""
+    name = encode({"name": (6, TEXT)}, {"name": "/../../etc/x"})
+    file = encode({"reg": (3, BYTES)}, {"reg": name})
+    for image, magic, data in (("files", FILES, file), ("reg-files", OLD_FILES, name)):
+        (tmp_path / f"{image}.img").write_bytes(COMMON + magic + message(data))
+        with pytest.raises(StateError, match="a file"):
+            images.check(folder)
+        (tmp_path / f"{image}.img").unlink()
 
 
 @pytest.mark.parametrize(
