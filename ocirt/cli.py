@@ -10,7 +10,7 @@ import os
 
 from ocirt import log
 from ocirt.commands.table import GLOBALS, HELP, VERBS, Option, Verb
-from ocirt.errors import OcirtError, UsageError
+from ocirt.errors import OcirtError, UsageError, from_os_error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -229,8 +229,7 @@ def _open_standard_streams() -> None:
 def _unexpected(error: BaseException) -> OcirtError:
     """Any other exception, in one line."""
     if isinstance(error, OSError):
-        place = f"{error.filename}: " if error.filename is not None else ""
-        return OcirtError(f"{place}{error.strerror or error}", errno=error.errno or 0)
+        return from_os_error(error)
     if isinstance(error, MemoryError):
         return OcirtError("out of memory")
     if isinstance(error, RecursionError):

@@ -83,6 +83,12 @@ class KernelError(OcirtError):
     """A system call that failed on the host or in the machine."""
 
 
+def from_os_error(error: OSError, doing: str = "") -> OcirtError:
+    """One that nobody expected, with the file that it names; ``doing`` is put before that."""
+    place = "" if error.filename is None else f"{error.filename}: "
+    return OcirtError(f"{doing}{place}{error.strerror or error}", errno=error.errno or 0)
+
+
 def pointer(*parts: object) -> str:
     """The JSON pointer (RFC 6901) of the given reference tokens: ("a/b", 0) is "/a~1b/0"."""
     return "".join("/" + str(p).replace("~", "~0").replace("/", "~1") for p in parts)

@@ -17,7 +17,7 @@ from ocirt.cgroup.device_rules import normalise
 from ocirt.cgroup.layout import Layout, detect
 from ocirt.cgroup.manager import Manager, plan
 from ocirt.config.load import Config, load
-from ocirt.errors import OcirtError
+from ocirt.errors import OcirtError, from_os_error
 from ocirt.host.kernel import NOWHERE
 from ocirt.host.pins import open_pin
 from ocirt.host.rootless import is_ordinary, is_rootless
@@ -57,9 +57,10 @@ if TYPE_CHECKING:
 class Options:
     """What the command line of create and run says.
 
-    ``config``: the file to read instead of the bundle's config.json; ``keep_console``: the caller keeps the terminal's master side (run in the foreground);
-    ``cgroup_driver``: cgroupfs, systemd or disabled; ``systemd_annotations``: annotations
-    org.systemd.property.* are allowed; ``rootless``: cgroups are those that the host delegates.
+    ``config``: the file to read instead of the bundle's config.json; ``keep_console``: the
+    caller keeps the terminal's master side (run in the foreground); ``cgroup_driver``: cgroupfs,
+    systemd or disabled; ``systemd_annotations``: annotations org.systemd.property.* are allowed;
+    ``rootless``: cgroups are those that the host delegates.
     """
 
     __slots__ = (
@@ -89,7 +90,7 @@ class Options:
         self.keep_console = False
         self.cgroup_driver = "cgroupfs"
         self.systemd_annotations = True
-        self.rootless = is_rootless()
+        self.rootless = False
 
 
 class Created:
@@ -257,9 +258,7 @@ class _Create:
             if lack:
                 raise lack from None
             if isinstance(error, OSError):
-                place = "" if error.filename is None else f"{error.filename}: "
-                text = f"create: {place}{error.strerror or error}"
-                raise OcirtError(text, errno=error.errno or 0) from None
+                raise from_os_error(error, "create: ") from None
             raise
         finally:
             self._close_pins()

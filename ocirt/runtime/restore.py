@@ -20,7 +20,7 @@ from ocirt.criu import images, messages
 from ocirt.criu.files import DESCRIPTORS, Files
 from ocirt.criu.process import Criu, check_feature, check_version
 from ocirt.criu.tree import cgroup_roots, tree
-from ocirt.errors import KernelError, OcirtError, StateError
+from ocirt.errors import KernelError, OcirtError, StateError, from_os_error
 from ocirt.host import kernel
 from ocirt.host.pins import open_pin
 from ocirt.json_text import dumps, loads
@@ -148,9 +148,7 @@ class Restored:
         except BaseException as error:
             self._undo()
             if isinstance(error, OSError):
-                place = "" if error.filename is None else f"{error.filename}: "
-                text = f"restore: {place}{error.strerror or error}"
-                raise OcirtError(text, errno=error.errno or 0) from None
+                raise from_os_error(error, "restore: ") from None
             raise
         finally:
             for fd in self.fds.values():
