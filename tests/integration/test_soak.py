@@ -39,7 +39,9 @@ def test_killed_runtimes() -> None:
     assert "of the runtime's calls killed" in soak("--count", "24", "--murder")
 
 
-def test_containerd() -> None:
+@pytest.mark.parametrize("murder", [[], ["--murder"]])
+def test_containerd(murder: list[str]) -> None:
     if not shutil.which("ctr"):
         pytest.skip("containerd is not installed")
-    assert "16 containers, 8 at a time" in soak("--count", "16", "--engine", "containerd")
+    said = soak("--count", "16", "--engine", "containerd", *murder)
+    assert "16 containers, 8 at a time" in said
