@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ocirt.host.rootless import is_rootless
-from ocirt.runtime.create import Options as CreateOptions
 from ocirt.runtime.create import create
+from ocirt.runtime.create_options import CreateOptions
 from ocirt.runtime.store import Store
 
 TYPE_CHECKING = False

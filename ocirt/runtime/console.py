@@ -5,13 +5,42 @@ from __future__ import annotations
 import fcntl
 import os
 
-from ocirt.errors import KernelError
+from ocirt.errors import KernelError, OcirtError
 from ocirt.host import kernel
 from ocirt.host.constants import TIOCGWINSZ, TIOCSWINSZ
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+
+def check_console(process: dict[str, Any], socket: str, keep: bool) -> None:
+    """Either side without the other is a mistake of the caller. ``socket``: --console-socket;
+    ``keep``: the caller keeps the terminal's master side."""
+    terminal = process.get("terminal")
+    if terminal and not socket and not keep:
+        raise OcirtError(
+            "cannot allocate tty if runtime will detach without setting console socket",
+            at="/process/terminal",
+            hint="--console-socket PATH, or ocirt run without --detach",
+        )
+    if socket and not terminal:
+        raise OcirtError("--console-socket is given, but no terminal is asked for", at="/process")
+
+
+def hand_over(master: int, process: dict[str, Any], socket: str) -> bool:
+    """Gives a new terminal its size, and its master side to --console-socket. False without one:
+    then the caller keeps it."""
+    size = process.get("consoleSize")
+    if size:
+        set_size(master, size["width"], size["height"])
+    elif not socket:
+        copy_size(0, master)
+    if not socket:
+        _print_as_written(master)
+        return False
+    send_fd(socket, master, "/dev/ptmx")
+    return True
 
 
 def send_fd(path: str, fd: int, name: str) -> None:
@@ -41,7 +70,7 @@ def copy_size(source: int, target: int) -> None:
         pass
 
 
-def print_as_written(fd: int) -> None:
+def _print_as_written(fd: int) -> None:
     """The container's terminal adds no carriage returns: the caller's does (``Raw``), and what
     goes to a file instead is to have none."""
     import termios

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import os
-import time
 
 from ocirt import log
 from ocirt.cgroup import devices
@@ -34,18 +33,21 @@ from ocirt.plan.host_work import (
 )
 from ocirt.plan.namespaces import Namespaces
 from ocirt.plan.process import environment_of
-from ocirt.plan.root import root_path
 from ocirt.plan.verify import verify
 from ocirt.runtime import capabilities, schedule
+from ocirt.runtime.create_options import CreateOptions
 from ocirt.runtime.environment import add_listen_fds, check_preserved, complete
 from ocirt.runtime.filters import filter_of, give_listener
+from ocirt.runtime.new_state import mark_created, new_state
 from ocirt.runtime.session import Session
 from ocirt.runtime.start import make_fifos
 from ocirt.runtime.status import process as process_status
-from ocirt.runtime.store import CONFIG, Container, State, Store, check_id, descriptors_now
+from ocirt.runtime.store import CONFIG, Container, State, Store, check_id
+from ocirt.runtime.undo import undo
 from ocirt.runtime.verbs import FILE as VERBS
 from ocirt.runtime.verbs import compile_verbs
 
+_NOT_ALL = "without a cgroup or a pid namespace not all its processes can be found and killed"
 # runc's words, which callers look for.
 _DISCOURAGED = "Such configuration is strongly discouraged"
 
@@ -53,44 +55,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-
-class Options:
-    """What the command line of create and run says.
-
-    ``config``: the file to read instead of the bundle's config.json; ``keep_console``: the
-    caller keeps the terminal's master side (run in the foreground); ``cgroup_driver``: cgroupfs,
-    systemd or disabled; ``systemd_annotations``: annotations org.systemd.property.* are allowed;
-    ``rootless``: cgroups are those that the host delegates.
-    """
-
-    __slots__ = (
-        "bundle",
-        "cgroup_driver",
-        "config",
-        "console_socket",
-        "keep_console",
-        "keyring",
-        "pid_file",
-        "pidfd_socket",
-        "pivot",
-        "preserve_fds",
-        "rootless",
-        "systemd_annotations",
-    )
-
-    def __init__(self, bundle: str) -> None:
-        self.bundle = os.path.abspath(bundle)
-        self.config = ""
-        self.console_socket = ""
-        self.pidfd_socket = ""
-        self.pid_file = ""
-        self.pivot = True
-        self.keyring = True
-        self.preserve_fds = 0
-        self.keep_console = False
-        self.cgroup_driver = "cgroupfs"
-        self.systemd_annotations = True
-        self.rootless = False
+    from ocirt.plan.program import Plan
 
 
 class Created:
@@ -104,7 +69,7 @@ class Created:
         self.session = session
 
 
-def create(store: Store, id: str, options: Options) -> Created:
+def create(store: Store, id: str, options: CreateOptions) -> Created:
     """Creates container ``id``. Raises OcirtError, and leaves nothing behind then."""
     check_id(id)  # before anything is called by it
     config = load(options.bundle, options.config)
@@ -136,12 +101,16 @@ class _Create:
         "user",
     )
 
-    def __init__(self, config: Config, store: Store, id: str, options: Options) -> None:
+    def __init__(self, config: Config, store: Store, id: str, options: CreateOptions) -> None:
         self.config = config
         self.document = config.document
         self.options = options
-        check_console(self.document, options.console_socket, options.keep_console)
-        add_listen_fds(self.document["process"], options)
+        process = self.document["process"]
+        if process.get("terminal") or options.console_socket:
+            from ocirt.runtime.console import check_console
+
+            check_console(process, options.console_socket, options.keep_console)
+        add_listen_fds(process, options)
         check_preserved(options.preserve_fds)
         self.layout: Layout = detect()
         linux = self.document.get("linux") or {}
@@ -157,20 +126,21 @@ class _Create:
 
             self.user = UserNamespace(self.document)
         else:
-            capabilities.leave_out(self.document["process"], "/process")
-        driver = options.cgroup_driver
+            capabilities.leave_out(process, "/process")
         self.manager: Manager = plan(
-            driver, self.layout, self.document, id, options.systemd_annotations, options.rootless
+            options.cgroup_driver,
+            self.layout,
+            self.document,
+            id,
+            options.systemd_annotations,
+            options.rootless,
         )
         listed = (linux.get("resources") or {}).get("devices") or []
-        if listed and driver == "disabled":
+        if listed and options.cgroup_driver == "disabled":
             text = "not applied, the container is in its caller's cgroup"
             log.warning(f"config.json#/linux/resources/devices: {text}")
         if not self.manager.folders and not namespaces.has("pid"):
-            text = (
-                "without a cgroup or a pid namespace not all its processes can be found and killed"
-            )
-            log.warning(f"config.json#/linux/namespaces: {text}. {_DISCOURAGED}")
+            log.warning(f"config.json#/linux/namespaces: {_NOT_ALL}. {_DISCOURAGED}")
         self.device_rules = normalise(listed)
         devices.check(self.manager, self.device_rules)
         self.rdt: Any = None  # a Group of ocirt.cgroup.intel_rdt
@@ -179,31 +149,35 @@ class _Create:
 
             self.rdt = intel_rdt.plan(linux["intelRdt"], id)
         self.net_devices: Any = None  # a NetDevices of ocirt.runtime.net_devices
-        first_fd = 3 + options.preserve_fds
-        if linux.get("seccomp"):
-            store.make_root()  # compiled filters are kept there
-        self.plan = compile_create(
-            Request(
-                self.document,
-                config.bundle,
-                id,
-                self._cgroup_mounts,
-                first_fd,
-                options.keyring,
-                options.pivot,
-                filter_of(linux, store.root),
-                is_rootless(),
-                is_ordinary(),
-                [] if options.pivot else _whole_pseudo_file_systems(),
-            )
-        )
-        verify(self.plan)
+        self.plan = self._compile(store, id)
         self.session: Session | None = None
         self.fds: dict[int, int] = {}
         self.limited = False
         self.hooked = False
         self.state = self._new_state(id)
         self.container = store.create(id)
+
+    def _compile(self, store: Store, id: str) -> Plan:
+        linux = self.document.get("linux") or {}
+        if linux.get("seccomp"):
+            store.make_root()  # compiled filters are kept there
+        compiled = compile_create(
+            Request(
+                self.document,
+                self.config.bundle,
+                id,
+                self._cgroup_mounts,
+                3 + self.options.preserve_fds,
+                self.options.keyring,
+                self.options.pivot,
+                filter_of(linux, store.root),
+                is_rootless(),
+                is_ordinary(),
+                [] if self.options.pivot else _whole_pseudo_file_systems(),
+            )
+        )
+        verify(compiled)
+        return compiled
 
     def _cgroup_mounts(self) -> list[Any]:
         from ocirt.cgroup.mounts import cgroup_mounts
@@ -316,18 +290,12 @@ class _Create:
     # ---- what the host does at each SYNC
 
     def _time_offsets(self) -> None:
-        assert self.session
-        offsets = (self.document["linux"].get("timeOffsets") or {}).items()
-        lines = [f"{c} {o.get('secs') or 0} {o.get('nanosecs') or 0}" for c, o in offsets]
-        if lines:
-            fd = os.open(f"/proc/{self.session.pid}/timens_offsets", os.O_WRONLY | os.O_CLOEXEC)
-            try:
-                os.write(fd, "\n".join(lines).encode())
-            except OSError as error:
-                text = f"offsets of the time namespace: {error.strerror}"
-                raise OcirtError(text, at="/linux/timeOffsets", errno=error.errno or 0) from None
-            finally:
-                os.close(fd)
+        offsets = self.document["linux"].get("timeOffsets")
+        if offsets:
+            from ocirt.runtime.time_offsets import write_time_offsets
+
+            assert self.session
+            write_time_offsets(self.session.pid, offsets)
 
     def _move_net_devices(self) -> None:
         from ocirt.runtime.net_devices import NetDevices
@@ -395,10 +363,12 @@ class _Create:
         schedule.apply(session.pid, process, "/process")
         complete(environment_of(self.plan), process, self._root_of(session.pid))
         if process.get("terminal"):
-            self._console(session)
+            from ocirt.runtime.console import hand_over
+
+            if hand_over(session.received[TAG_MASTER], process, self.options.console_socket):
+                os.close(session.received.pop(TAG_MASTER))
         self._remember(session)
-        self.state.created = now()
-        self.state.owner = owner()
+        mark_created(self.state)
         if self.rdt:
             self.state.intel_rdt = self.rdt.state(created=True)
         self.container.write_state(self.state)
@@ -426,21 +396,6 @@ class _Create:
         linux = self.document["linux"]
         give_listener(listener, linux, self.session.pid, self.state, "creating")
 
-    def _console(self, session: Session) -> None:
-        from ocirt.runtime.console import copy_size, print_as_written, send_fd, set_size
-
-        size = self.document["process"].get("consoleSize")
-        if size:
-            set_size(session.received[TAG_MASTER], size["width"], size["height"])
-        elif self.options.keep_console:
-            copy_size(0, session.received[TAG_MASTER])
-        if self.options.keep_console:
-            print_as_written(session.received[TAG_MASTER])
-        else:
-            master = session.received.pop(TAG_MASTER)
-            send_fd(self.options.console_socket, master, "/dev/ptmx")
-            os.close(master)
-
     def _lack_of_memory(self, error: BaseException) -> OcirtError | None:
         """What ``error`` came from, if the set-up process went where its limit led it: version 2
         takes a limit that is less than what is used, and kills."""
@@ -460,20 +415,16 @@ class _Create:
 
     def _undo(self) -> None:
         """Nothing of a create that failed is left."""
-        undo = [self._undo_process, self.manager.destroy, self._undo_pid_file]
-        if self.rdt:
-            undo.append(self.rdt.destroy)
         if self.net_devices:
-            undo.insert(0, self.net_devices.put_back)  # virtual ones end with their namespace
-        for what in undo:
-            try:
-                what()
-            except (OSError, OcirtError) as error:
-                log.warning(f"clean up: {error}")
-        try:
-            self.container.remove()
-        except OSError as error:
-            log.warning(f"clean up: {error}")
+            undo(self.net_devices.put_back)  # virtual ones end with their namespace
+        undo(self._undo_process, self.manager.destroy)
+        if self.options.pid_file and self.state.created:
+            from ocirt.runtime.pid_file import remove_pid_file
+
+            undo(lambda: remove_pid_file(self.options.pid_file))
+        if self.rdt:
+            undo(self.rdt.destroy)
+        undo(self.container.remove)
         if self.hooked and self.document["hooks"].get("poststop"):
             from ocirt.runtime.hooks import run_lenient
             from ocirt.runtime.spec_state import spec_state
@@ -486,64 +437,9 @@ class _Create:
             self.session.kill()
             self.manager.kill()
 
-    def _undo_pid_file(self) -> None:
-        if self.options.pid_file and self.state.created:
-            try:
-                os.unlink(self.options.pid_file)
-            except FileNotFoundError:
-                pass
-
 
 def _whole_pseudo_file_systems() -> list[str]:
     """Where the host has all of procfs and sysfs."""
     from ocirt.host.mountinfo import mounts
 
     return [m.point for m in mounts() if m.fs_type in ("proc", "sysfs") and m.root == "/"]
-
-
-def check_console(document: dict[str, Any], socket: str, keep: bool) -> None:
-    """Either side without the other is a mistake of the caller. ``socket``: --console-socket;
-    ``keep``: the caller keeps the terminal's master side."""
-    terminal = document["process"].get("terminal")
-    if terminal and not socket and not keep:
-        raise OcirtError(
-            "cannot allocate tty if runtime will detach without setting console socket",
-            at="/process/terminal",
-            hint="--console-socket PATH, or ocirt run without --detach",
-        )
-    if socket and not terminal:
-        raise OcirtError("--console-socket is given, but no terminal is asked for", at="/process")
-
-
-def new_state(id: str, config: Config) -> State:
-    """Of a container that this process makes."""
-    document = config.document
-    state = State(id)
-    state.creator = os.getpid()
-    state.creator_start = process_status(state.creator)[1]
-    state.bundle = config.bundle
-    state.rootfs = root_path(document, config.bundle)
-    state.annotations = document.get("annotations") or {}
-    state.oci_version = document["ociVersion"]
-    if not document["process"].get("terminal"):
-        state.descriptors = descriptors_now()
-    return state
-
-
-def now() -> str:
-    """RFC 3339, in UTC, with nanoseconds."""
-    seconds, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{nanoseconds:09}Z"
-
-
-def owner() -> str:
-    """The name of the user that ocirt runs as, or its number."""
-    uid = os.geteuid()
-    if uid == 0:
-        return "root"
-    import pwd
-
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)

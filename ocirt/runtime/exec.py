@@ -192,19 +192,10 @@ def _ready(session: Session, state: State, process: dict[str, Any], options: Opt
     schedule.apply(session.pid, process, options.base, in_exec=True)
     complete(environment_of(session.plan), process, f"/proc/{state.pid}/root")
     if process.get("terminal"):
-        from ocirt.runtime.console import copy_size, print_as_written, send_fd, set_size
+        from ocirt.runtime.console import hand_over
 
-        size = process.get("consoleSize")
-        if size:
-            set_size(session.received[TAG_MASTER], size["width"], size["height"])
-        elif options.keep_console:
-            copy_size(0, session.received[TAG_MASTER])
-        if options.keep_console:
-            print_as_written(session.received[TAG_MASTER])
-        if options.console_socket:
-            master = session.received.pop(TAG_MASTER)
-            send_fd(options.console_socket, master, "/dev/ptmx")
-            os.close(master)
+        if hand_over(session.received[TAG_MASTER], process, options.console_socket):
+            os.close(session.received.pop(TAG_MASTER))
 
 
 def _hand_out(session: Session, options: Options) -> None:

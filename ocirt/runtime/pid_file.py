@@ -25,3 +25,11 @@ def write_pid_file(path: str, pid: int) -> None:
             pass
         text = f"write the pid file {path}: {error.strerror}"
         raise KernelError(text, errno=error.errno or 0) from None
+
+
+def remove_pid_file(path: str) -> None:
+    """If it is there. Raises OSError."""
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass

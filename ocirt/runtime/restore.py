@@ -27,12 +27,15 @@ from ocirt.json_text import dumps, loads
 from ocirt.plan.namespaces import Namespaces
 from ocirt.runtime.checkpoint import NAMESPACE_KEYS, common_options, require_root
 from ocirt.runtime.checkpoint import Options as CheckpointOptions
-from ocirt.runtime.create import check_console, new_state, now, owner
+from ocirt.runtime.console import check_console, hand_over
 from ocirt.runtime.external import compile_plan
 from ocirt.runtime.filters import filter_of
+from ocirt.runtime.new_state import mark_created, new_state
+from ocirt.runtime.pid_file import remove_pid_file, write_pid_file
 from ocirt.runtime.restore_stage import Stage
 from ocirt.runtime.status import process as process_status
 from ocirt.runtime.store import CONFIG
+from ocirt.runtime.undo import undo
 from ocirt.runtime.verbs import FILE as VERBS
 from ocirt.runtime.verbs import compile_verbs
 
@@ -79,7 +82,7 @@ def restore(store: Store, id: str, options: Options) -> Restored:
     config = load(options.bundle)
     for warning in config.warnings:
         log.warning(str(warning))
-    check_console(config.document, options.console_socket, options.keep_console)
+    check_console(config.document["process"], options.console_socket, options.keep_console)
     files = Files(options.image, options.work, _LOG, make=False)
     try:
         restored = Restored(config, store, id, options, files)
@@ -297,17 +300,8 @@ class Restored:
                 run_hooks(hooks.get(kind) or [], kind, state)
 
     def _console(self, master: int) -> None:
-        from ocirt.runtime.console import copy_size, send_fd, set_size
-
-        size = self.document["process"].get("consoleSize")
-        if size:
-            set_size(master, size["width"], size["height"])
-        elif self.options.keep_console:
-            copy_size(0, master)
-        if self.options.keep_console:
+        if not hand_over(master, self.document["process"], self.options.console_socket):
             self.master = os.dup(master)
-        elif self.options.console_socket:
-            send_fd(self.options.console_socket, master, "/dev/ptmx")
 
     def _ready(self) -> None:
         """All is as it was, and stands still."""
@@ -319,15 +313,12 @@ class Restored:
         self._join_time()
         self._remember()
         self.pidfd = kernel.pidfd_open(self.pid)
-        self.state.created = now()
-        self.state.owner = owner()
+        mark_created(self.state)
         self.container.write_state(self.state)
         verbs = compile_verbs(self.state, self.manager, self.document)
         if verbs:
             self.container.write(VERBS, verbs)
         if self.options.pid_file:
-            from ocirt.runtime.pid_file import write_pid_file
-
             write_pid_file(self.options.pid_file, self.pid)
 
     def _join_time(self) -> None:
@@ -361,22 +352,11 @@ class Restored:
     def _undo(self) -> None:
         self.criu.close()
         if self.net_devices:
-            self.net_devices.put_back()
-        undo = [self._kill, self.manager.kill, self._reap, self.manager.destroy]
-        for what in undo:
-            try:
-                what()
-            except (OSError, OcirtError) as error:
-                log.warning(f"clean up: {error}")
+            undo(self.net_devices.put_back)
+        undo(self._kill, self.manager.kill, self._reap, self.manager.destroy)
         if self.options.pid_file and self.state.created:
-            try:
-                os.unlink(self.options.pid_file)
-            except FileNotFoundError:
-                pass
-        try:
-            self.container.remove()
-        except OSError as error:
-            log.warning(f"clean up: {error}")
+            undo(lambda: remove_pid_file(self.options.pid_file))
+        undo(self.container.remove)
 
     def _reap(self) -> None:
         if self.pid:
