@@ -14,6 +14,7 @@ ID_MAPS = "write the id maps of the user namespace"
 SOURCES = "copy the mounts anew, inside the new mount namespace"
 TIME_OFFSETS = "write the offsets of the time namespace"
 NET_DEVICES = "move the network devices into the network namespace"
+ID_MAP = "give the mount its id map"
 COPY_UP = "copy the folder's files into the new tmpfs"
 HOOKS = "run the hooks prestart, createRuntime and createContainer"
 READY = "set limits, save the state, write the pid file"
@@ -25,6 +26,7 @@ TAG_COPY_FROM = 3
 TAG_COPY_TO = 4
 TAG_MOUNTS = 5  # the machine's mount namespace
 TAG_SOURCE = 16  # and above: the copy of the pin with this index
+TAG_INSIDE = 1 << 16  # and above: the mount that Plan.inside describes at this index
 
 
 def copy_up(plan: Plan, source: int, mount: int, at: str) -> None:

@@ -133,18 +133,21 @@ def _bind(
     _refuse_data(options, at)
     source = posixpath.join(context.bundle, mount["source"])
     note = f"bind of {mount['source']} on {destination}"
-    mapped = options.id_map or mount.get("uidMappings")
-    own = "" if mapped else below(source, context.rootfs)
+    own = below(source, context.rootfs)
     if own:
         slot = _own_source(plan, own, options.recursive, context, at, note)
     else:
         slot = plan.pin(
             f"bind {at}", "tree", source, f"{at}/source", destination, options.recursive
         )
-    if mapped:
-        from ocirt.plan.id_mapped import id_map_of
+    if options.id_map or mount.get("uidMappings"):
+        from ocirt.plan.id_mapped import id_map_of, map_inside
 
-        plan.pins[-1].id_map = id_map_of(plan, mount, options, context.linux, at)
+        id_map = id_map_of(plan, mount, options, context.linux, at)
+        if own:
+            map_inside(plan, slot, own, id_map, f"{at}/source", note)
+        else:
+            plan.pins[-1].id_map = id_map
     if context.propagation and not any(kind == MS_PRIVATE for kind, _ in options.propagation[:1]):
         plan.add(
             "SETATTR", slot, 0, 0, context.propagation, AT_RECURSIVE, NO_SLOT, at=at, note=note

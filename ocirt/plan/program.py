@@ -85,7 +85,7 @@ class Pin:
     "rootfs" and "tree" (a detached copy of the mounts at ``path``; ``recursive``),
     "namespace" (``detail`` is its type), "null" (a detached /dev/null),
     "device" (a detached device node; ``detail`` is its type and number),
-    "fifo" (made by the create session). ``id_map``: of a "tree".
+    "fifo" (made by the create session). ``id_map``: of a "tree". "inside": see Plan.
     """
 
     __slots__ = ("at", "detail", "id_map", "kind", "path", "recursive", "slot")
@@ -108,17 +108,29 @@ class Plan:
     ``clone_flags``: CLONE_NEW* flags that the machine is born with.
     ``instructions``: the operations, SYNCs among them; ``pins``: see Pin;
     ``slot_names[slot]``: what a slot holds, for people;
+    ``inside``: what wants an id map and is not the host's, but in the container by then: no
+    pins, though they are described as such (ocirt.plan.host_work, TAG_INSIDE);
     ``mapped``: the process is in a user namespace; ``born``: the pointer of a new one that the
     host makes first, and the machine is born in, or "".
     ``warnings``: what was passed over on purpose, as (pointer, text).
     """
 
-    __slots__ = ("born", "clone_flags", "instructions", "mapped", "pins", "slot_names", "warnings")
+    __slots__ = (
+        "born",
+        "clone_flags",
+        "inside",
+        "instructions",
+        "mapped",
+        "pins",
+        "slot_names",
+        "warnings",
+    )
 
     def __init__(self) -> None:
         self.clone_flags = 0
         self.instructions: list[Instruction] = []
         self.pins: list[Pin] = []
+        self.inside: list[Pin] = []
         self.slot_names: list[str] = []
         self.mapped = False
         self.born = ""

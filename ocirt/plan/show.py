@@ -209,7 +209,7 @@ def to_text(plan: Plan, show_env: bool) -> str:
         f"pin  [{plan.slot_names[pin.slot]}] {pin.kind} {pin.path}".rstrip()
         + _id_map(plan, pin)
         + _at(pin.at)
-        for pin in plan.pins
+        for pin in (*plan.pins, *plan.inside)
     ]
     for index, instruction in enumerate(plan.instructions):
         lines.append(
@@ -283,7 +283,7 @@ def to_document(plan: Plan, show_env: bool) -> dict[str, Any]:
         "pins": [
             {"slot": plan.slot_names[p.slot], "kind": p.kind, "path": p.path, "at": p.at}
             | ({"idMap": _id_map(plan, p).lstrip("; ")} if p.id_map else {})
-            for p in plan.pins
+            for p in (*plan.pins, *plan.inside)
         ],
         "operations": operations,
         "warnings": [{"at": at, "text": text} for at, text in plan.warnings],

@@ -24,10 +24,12 @@ from ocirt.plan.container import Request, compile_create
 from ocirt.plan.host_work import (
     COPY_UP,
     HOOKS,
+    ID_MAP,
     NET_DEVICES,
     READY,
     TAG_COPY_FROM,
     TAG_COPY_TO,
+    TAG_INSIDE,
     TAG_MASTER,
     TIME_OFFSETS,
 )
@@ -217,6 +219,7 @@ class _Create:
                     TIME_OFFSETS: self._time_offsets,
                     NET_DEVICES: self._move_net_devices,
                     COPY_UP: self._copy_up,
+                    ID_MAP: self._map_inside,
                     HOOKS: self._hooks,
                     READY: self._ready,
                 }
@@ -249,15 +252,14 @@ class _Create:
         for pin in self.plan.pins:
             if pin.kind != "fifo":
                 self.fds[pin.slot] = open_pin(pin)
-        mapped = [pin for pin in self.plan.pins if pin.id_map]
-        if mapped and is_ordinary():
+        maps = [pin.id_map for pin in (*self.plan.pins, *self.plan.inside) if pin.id_map]
+        if maps and is_ordinary():
             text = "a mount of the host's can be id-mapped by the host's root alone"
-            assert mapped[0].id_map
-            raise OcirtError(text, at=mapped[0].id_map.at)
-        if mapped:
+            raise OcirtError(text, at=maps[0].at)
+        if maps:
             from ocirt.host.id_mapped import id_map
 
-            id_map(mapped, self.fds)
+            id_map(self.plan.pins, self.fds)
 
     def _close_pins(self) -> None:
         for fd in self.fds.values():
@@ -323,6 +325,18 @@ class _Create:
         finally:
             os.close(source)
             os.close(target)
+
+    def _map_inside(self) -> None:
+        from ocirt.host.id_mapped import id_map
+
+        assert self.session
+        for index, pin in enumerate(self.plan.inside):
+            mount = self.session.received.pop(TAG_INSIDE + index, -1)
+            if mount >= 0:
+                try:
+                    id_map([pin], {**self.fds, pin.slot: mount})
+                finally:
+                    os.close(mount)
 
     def _limit(self) -> None:
         """Not before the set-up: it may need one more process, and devices to mount. But before

@@ -57,7 +57,7 @@ def compile_plan(
             filter=filter,
         )
     )
-    for pin in plan.pins:
+    for pin in (*plan.pins, *plan.inside):
         if pin.id_map:
             raise OcirtError("criu does not know id-mapped mounts", at=pin.at)
     return plan

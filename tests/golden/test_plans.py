@@ -200,6 +200,20 @@ def id_mapped() -> Plan:
     return create(document)
 
 
+def id_mapped_inside() -> Plan:
+    """The source is what an earlier mount has put in the container."""
+    document = in_user_namespace()
+    row = {"containerID": 0, "hostID": 5000, "size": 10}
+    rows: list[dict[str, Any]] = [
+        {"destination": "/a", "source": "/srv", "options": ["rbind"]},
+        {"destination": "/b", "source": "rootfs/a/x", "options": ["rbind", "ridmap", "ro"]},
+        {"destination": "/bundle/rootfs/c", "source": "/bundle/rootfs/a", "options": ["bind"]}
+        | {"uidMappings": [row], "gidMappings": [row]},
+    ]
+    document["mounts"] += rows
+    return create(document)
+
+
 def labels() -> Plan:
     """SELinux: of the process, its keyring, and the file systems made for it, all but those whose
     labels are the policy's."""
@@ -299,6 +313,7 @@ MAKERS: list[Callable[[], Plan]] = [
     user_namespace_without_root,
     user_namespace_joined,
     id_mapped,
+    id_mapped_inside,
     labels,
     label_of_another_kind,
     sources,

@@ -107,6 +107,33 @@ def test_mappings_in_the_option(ocirt: Any, bundle: Any, data: Path) -> None:
     assert "root 1 0\nseven 5 7\n" in done.stdout, done.stderr
 
 
+@pytest.mark.parametrize("owner", ["host", "user namespace"])
+def test_of_what_an_earlier_mount_brought(ocirt: Any, bundle: Any, data: Path, owner: str) -> None:
+    """As runc has it: the source is a path of the container's root file system, and there is an
+    earlier mount over it. A link in it leads nowhere but into the container."""
+    if owner == "user namespace":
+        mapped(bundle)
+    (data / "link").symlink_to("/data/inner")
+    bind(bundle, data, "rbind")
+    rows = [
+        ("/plain", "rootfs/data", ["rbind"], mappings(0, FIRST + 3, 10)),
+        ("/linked", "rootfs/data/link", ["bind", "ro"], mappings(0, FIRST + 4, 10)),
+        ("/again", "rootfs/plain/inner", ["rbind", "ridmap"], mappings(0, FIRST + 5, 10)),
+    ]
+    for destination, source, options, ids in rows:
+        mount = {"destination": destination, "type": "bind", "source": source, "options": options}
+        bundle.document["mounts"].append(mount | ids)
+    bundle.shell("stat -c '%n %u' /plain/seven /plain/inner/file /linked/file /again/file")
+    done = bundle.run(ocirt)
+    first, nobody = (FIRST, 7) if owner == "host" else (0, 65534)
+    assert done.stdout.splitlines() == [
+        f"/plain/seven {first + 10}",
+        f"/plain/inner/file {nobody}",  # not recursive
+        f"/linked/file {first + 11}",
+        f"/again/file {first + 12}",
+    ], done.stderr
+
+
 def test_of_many_mounts(ocirt: Any, bundle: Any, data: Path) -> None:
     for index in range(20):
         bind(bundle, data, "bind", **mappings(0, 9000, 8))
@@ -124,4 +151,16 @@ def test_nothing_is_left_of_a_refused_one(
     done = ocirt("create", "--bundle", bundle.write(), bundle.id)
     assert "config.json#/mounts/7/options/1: id-mapped mount of /proc/sys: " in done.stderr
     assert "hint: its file system has no id-mapped mounts" in done.stderr
+    assert (ocirt.ids(), leftovers(bundle)) == ([], [])
+
+
+@pytest.mark.parametrize("owner", ["host", "user namespace"])
+def test_nothing_is_left_of_one_that_is_refused_late(
+    ocirt: Any, bundle: Any, leftovers: Any, owner: str
+) -> None:
+    if owner == "user namespace":
+        mapped(bundle)
+    bind(bundle, Path("rootfs/proc/sys"), "rbind", "idmap", **mappings(0, 9000, 8))
+    done = ocirt("create", "--bundle", bundle.write(), bundle.id)
+    assert "config.json#/mounts/7/options/1: id-mapped mount of /proc/sys: " in done.stderr
     assert (ocirt.ids(), leftovers(bundle)) == ([], [])

@@ -413,6 +413,10 @@ def id_mapped_mount(document: dict[str, Any]) -> None:
     document["mounts"][0] = BIND
 
 
+def id_mapped_own_file(document: dict[str, Any]) -> None:
+    document["mounts"][0] = BIND | {"source": "rootfs/bin"}
+
+
 def oom_score(document: dict[str, Any]) -> None:
     document["process"]["oomScoreAdj"] = -1000
 
@@ -439,6 +443,7 @@ def limit(document: dict[str, Any]) -> None:
         (namespace_of_the_host, "/linux/namespaces/6/path", "in which ocirt has rights"),
         (network_device, "/linux/netDevices", "the host's root alone"),
         (id_mapped_mount, "/mounts/0/options/1", "the host's root alone"),
+        (id_mapped_own_file, "/mounts/0/options/1", "the host's root alone"),
         (oom_score, "/process/oomScoreAdj", "only the host's root"),
         (hard_limit, "/process/rlimits/0", "only the host's root"),
         (cgroup, "/linux/cgroupsPath", "--systemd-cgroup"),
