@@ -1,7 +1,7 @@
 """The build of what is not Python: the machine, the shim and the launcher.
 
 machine   csrc/machine*.c, freestanding and static; its bytes become machine_elf.h
-shim      ocirt._shim, a cffi extension that holds those bytes (csrc/shim.c)
+shim      ocirt._shim, a cffi extension that holds those bytes (csrc/shim*.c)
 systemd   ocirt.cgroup._systemd, declarations for cffi (tools/build_systemd.py)
 seccomp   ocirt.seccomp._libseccomp, the same (tools/build_libseccomp.py)
 launcher  csrc/launcher*.c, installed as the command ``ocirt``

@@ -6,6 +6,7 @@
 #ifndef OCIRT_SHIM_H
 #define OCIRT_SHIM_H
 
+#include <errno.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -76,5 +77,11 @@ int ocirt_device_program_list(int cgroup, uint32_t *ids, uint32_t room);
 int ocirt_device_program_open(uint32_t id);
 
 /* cdef: end */
+
+/* -errno of a failed libc call. */
+static inline int result(long value)
+{
+    return value < 0 ? -errno : (int)value;
+}
 
 #endif

@@ -5,6 +5,7 @@ The declarations are read from csrc/shim.h; there is no second list of them.
 
 from __future__ import annotations
 
+import glob
 import os
 
 import cffi
@@ -25,7 +26,7 @@ ffi.cdef(declarations())
 ffi.set_source(
     "ocirt._shim",
     '#include "shim.h"',
-    sources=["csrc/shim.c"],
+    sources=sorted(os.path.relpath(name, ROOT) for name in glob.glob(f"{ROOT}/csrc/shim*.c")),
     include_dirs=["csrc"],
     depends=["csrc/shim.h"],
 )

@@ -1,7 +1,7 @@
 """The system calls that Python's os module lacks, as typed functions.
 
 Every function raises OSError(errno, text[, path]) where the kernel refuses. All descriptors
-made here are close-on-exec. This is the only module that imports the shim (csrc/shim.c).
+made here are close-on-exec. This is the only module that imports the shim (csrc/shim*.c).
 """
 
 from __future__ import annotations
