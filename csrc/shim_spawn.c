@@ -2,6 +2,7 @@
  * call for, in namespaces and a cgroup.
  */
 #define _GNU_SOURCE
+#include "raw_syscall.h"
 #include "shim.h"
 
 #include <fcntl.h>
@@ -76,30 +77,7 @@ int ocirt_machine_fd(void)
 /* The child shares the parent's memory, errno included, so it calls the kernel directly. */
 static long raw(long number, long a, long b, long c, long d, long e)
 {
-#if defined(__x86_64__)
-    register long r10 __asm__("r10") = d;
-    register long r8 __asm__("r8") = e;
-    long value;
-    __asm__ volatile("syscall"
-                     : "=a"(value)
-                     : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8)
-                     : "rcx", "r11", "memory");
-    return value;
-#elif defined(__aarch64__)
-    register long x8 __asm__("x8") = number;
-    register long x0 __asm__("x0") = a;
-    register long x1 __asm__("x1") = b;
-    register long x2 __asm__("x2") = c;
-    register long x3 __asm__("x3") = d;
-    register long x4 __asm__("x4") = e;
-    __asm__ volatile("svc 0"
-                     : "+r"(x0)
-                     : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4)
-                     : "memory");
-    return x0;
-#else
-#error "ocirt runs on x86_64 and aarch64"
-#endif
+    return sys6(number, a, b, c, d, e, 0);
 }
 
 /* struct clone_args of linux/sched.h, as of Linux 5.7. */

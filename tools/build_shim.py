@@ -26,7 +26,7 @@ ffi.cdef(declarations())
 ffi.set_source(
     "ocirt._shim",
     '#include "shim.h"',
-    sources=sorted(os.path.relpath(name, ROOT) for name in glob.glob(f"{ROOT}/csrc/shim*.c")),
+    sources=sorted(glob.glob("csrc/shim*.c")),
     include_dirs=["csrc"],
-    depends=["csrc/shim.h"],
+    depends=sorted(glob.glob("csrc/*.h")),
 )

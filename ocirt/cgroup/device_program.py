@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 # Every kernel takes as many from everybody (BPF_MAXINSNS), and a jump reaches as far.
 INSTRUCTIONS_MAX = 4096
-_SIZE = 8  # bytes of an instruction
 
 _TYPES = {"b": 1, "c": 2}  # BPF_DEVCG_DEV_*
 

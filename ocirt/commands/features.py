@@ -7,6 +7,7 @@ from ocirt import SPEC_VERSION, __version__
 from ocirt.commands.output import put_json
 from ocirt.commands.version import commit
 from ocirt.config.annotation_rules import UNSAFE
+from ocirt.config.rules import HOOKS
 from ocirt.errors import OcirtError
 from ocirt.host.constants import (
     CAPABILITIES,
@@ -26,15 +27,6 @@ if TYPE_CHECKING:
     from ocirt.cli import Options
     from ocirt.seccomp.library import Library
 
-_HOOKS = (
-    "prestart",
-    "createRuntime",
-    "createContainer",
-    "startContainer",
-    "poststart",
-    "poststop",
-)
-
 
 def run(options: Options) -> int:
     """The document, on stdout."""
@@ -47,7 +39,7 @@ def features() -> dict[str, Any]:
     return {
         "ociVersionMin": "1.0.0",
         "ociVersionMax": SPEC_VERSION,
-        "hooks": list(_HOOKS),
+        "hooks": list(HOOKS),
         "mountOptions": list(NAMES),
         "linux": {
             "namespaces": sorted(NAMESPACE_FLAGS),

@@ -15,7 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-_HOOKS = (
+HOOKS = (
     "prestart",
     "createRuntime",
     "createContainer",
@@ -87,7 +87,7 @@ def _mount(mount: dict[str, Any], at: str, report: Report) -> None:
 
 def _hooks(document: dict[str, Any], base: str, report: Report) -> None:
     hooks = document.get("hooks") or {}
-    for kind in _HOOKS:
+    for kind in HOOKS:
         for index, hook in enumerate(hooks.get(kind) or []):
             at = f"/hooks/{kind}/{index}"
             absolute(report, f"{at}/path", hook["path"])

@@ -15,12 +15,9 @@ from ocirt._shim import ffi, lib
 from .constants import (
     AT_EMPTY_PATH,
     FSCONFIG_CMD_CREATE,
-    FSCONFIG_SET_FLAG,
-    FSCONFIG_SET_STRING,
     MOVE_MOUNT_F_EMPTY_PATH,
     MOVE_MOUNT_T_EMPTY_PATH,
     NS_GET_NSTYPE,
-    PR_SET_CHILD_SUBREAPER,
     PR_SET_DUMPABLE,
 )
 
@@ -204,15 +201,6 @@ def fsopen(fs_type: str) -> int:
     return _check(lib.ocirt_fsopen(os.fsencode(fs_type), 0), fs_type)
 
 
-def fsconfig(fs: int, key: str, value: str | None = None) -> None:
-    """Sets an option of the context ``fs``: a flag if ``value`` is None, else a string."""
-    name = os.fsencode(key)
-    if value is None:
-        _check(lib.ocirt_fsconfig(fs, FSCONFIG_SET_FLAG, name, ffi.NULL, 0))
-    else:
-        _check(lib.ocirt_fsconfig(fs, FSCONFIG_SET_STRING, name, os.fsencode(value), 0))
-
-
 def fsmount(fs: int, attributes: int = 0) -> int:
     """Creates the file system of context ``fs``: a detached mount of it (MOUNT_ATTR_*)."""
     _check(lib.ocirt_fsconfig(fs, FSCONFIG_CMD_CREATE, ffi.NULL, ffi.NULL, 0))
@@ -245,11 +233,6 @@ def setns(fd: int, flags: int = 0) -> None:
 def unshare(flags: int) -> None:
     """Enters new namespaces: CLONE_NEW*."""
     _check(lib.ocirt_unshare(flags))
-
-
-def set_child_subreaper(on: bool) -> None:
-    """Makes this process the parent of its orphaned descendants."""
-    _check(lib.ocirt_prctl(PR_SET_CHILD_SUBREAPER, int(on), 0, 0, 0))
 
 
 def set_dumpable(on: bool) -> None:

@@ -155,7 +155,7 @@ def _file_system(
     compile_devices(plan, document, root, request.rootless)
     process.make_cwd(plan, document["process"], root)
     _hooks(plan, document)
-    switch_root(plan, document, root, request.pivot, request.covered)
+    switch_root(plan, root, request.pivot, request.covered)
     if document["process"].get("terminal"):
         process.compile_terminal(plan, root, "/process", console=True)
     make_root_readonly(plan, document, root)

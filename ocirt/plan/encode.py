@@ -1,16 +1,15 @@
-"""Operations to the bytes of a segment, and back (tests and ``ocirt plan`` read them).
+"""Operations to the bytes of a segment.
 
 The wire form is described in ``ocirt.plan.ops``.
 """
 
 from __future__ import annotations
 
-from ocirt.plan.ops import BY_CODE, DATA, OPERANDS, SEGMENT_MAX, STR, STRS
-from ocirt.plan.program import Instruction
+from ocirt.plan.ops import DATA, OPERANDS, SEGMENT_MAX, STR, STRS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ocirt.plan.program import Value
+    from ocirt.plan.program import Instruction, Value
 
 RECORD = 8 + 8 * OPERANDS
 _ZERO = b"\0" * (8 * OPERANDS)
@@ -87,42 +86,3 @@ def encode_segment(instructions: list[Instruction]) -> bytes:
         raise OverflowError(f"a segment of {size} bytes is over the machine's {SEGMENT_MAX}")
     head = len(instructions).to_bytes(4, "little") + len(text.buffer).to_bytes(4, "little")
     return head + bytes(records) + bytes(text.buffer)
-
-
-def decode_segment(segment: bytes) -> list[Instruction]:
-    """The operations of a segment (without pointers and notes). Raises ValueError."""
-
-    def number(offset: int, size: int) -> int:
-        return int.from_bytes(segment[offset : offset + size], "little")
-
-    count = number(0, 4)
-    text = segment[8 + RECORD * count :]
-    if len(text) != number(4, 4) or not text or text[-1]:
-        raise ValueError("a segment's sizes do not fit together")
-
-    def string(place: int) -> str:
-        return text[place : text.index(b"\0", place)].decode("utf-8", "surrogateescape")
-
-    def value(kind: int, operand: int) -> Value:
-        if kind == STR:
-            return string(operand)
-        if kind == STRS:
-            base = len(segment) - len(text) + operand
-            return [string(number(base + 8 + 8 * i, 8)) for i in range(number(base, 8))]
-        if kind == DATA:
-            start = operand & 0xFFFFFFFF
-            return text[start : start + (operand >> 32)]
-        return operand
-
-    found = []
-    for index in range(count):
-        base = 8 + RECORD * index
-        op = BY_CODE.get(number(base, 2))
-        if op is None:
-            raise ValueError(f"operation {index} has an unknown code")
-        skip = tuple(e for e in (number(base + 4, 2), number(base + 6, 2)) if e)
-        values = tuple(
-            value(kind, number(base + 8 + 8 * i, 8)) for i, (_n, kind) in enumerate(op.operands)
-        )
-        found.append(Instruction(op, values, "", "", skip, number(base + 2, 2)))
-    return found

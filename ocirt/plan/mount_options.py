@@ -6,6 +6,8 @@ An option that is not here belongs to the file system and is passed to it by fsc
 
 from __future__ import annotations
 
+from ocirt.host.constants import MS_PRIVATE, MS_SHARED, MS_SLAVE, MS_UNBINDABLE
+
 RDONLY, NOSUID, NODEV, NOEXEC = 0x1, 0x2, 0x4, 0x8
 ATIME, NOATIME, STRICTATIME = 0x70, 0x10, 0x20  # ATIME is the mask; 0 in it is relatime
 NODIRATIME, NOSYMFOLLOW = 0x80, 0x200000
@@ -37,8 +39,6 @@ WITHOUT_CHOICE = ("atime", "norelatime", "nostrictatime", "diratime")
 # The names of ATTRIBUTES with an r in front, for the mount and all below it.
 RECURSIVE = {"r" + name: value for name, value in ATTRIBUTES.items()}
 
-MS_UNBINDABLE, MS_PRIVATE, MS_SLAVE, MS_SHARED = 1 << 17, 1 << 18, 1 << 19, 1 << 20
-MS_REC = 0x4000
 # name: (propagation type, recursive)
 PROPAGATION = {
     "private": (MS_PRIVATE, False),

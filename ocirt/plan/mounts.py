@@ -11,12 +11,16 @@ import posixpath
 
 from ocirt.config.annotation_rules import CONTEXTS
 from ocirt.errors import OcirtError
-from ocirt.host.constants import PROC_SUPER_MAGIC, RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS
+from ocirt.host.constants import (
+    MS_PRIVATE,
+    MS_SLAVE,
+    PROC_SUPER_MAGIC,
+    RESOLVE_IN_ROOT,
+    RESOLVE_NO_MAGICLINKS,
+)
 from ocirt.plan import mount_options
 from ocirt.plan.mount_options import (
     ATIME,
-    MS_PRIVATE,
-    MS_SLAVE,
     NODEV,
     NODIRATIME,
     NOEXEC,

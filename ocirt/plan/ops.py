@@ -348,4 +348,3 @@ def _table() -> dict[str, Op]:
 
 
 OPS = _table()
-BY_CODE = {op.code: op for op in OPS.values()}

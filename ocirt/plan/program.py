@@ -6,7 +6,7 @@ bytes, ``show`` prints it, ``verify`` checks it. None of them calls the kernel.
 
 from __future__ import annotations
 
-from ocirt.plan.ops import OPS, SLOT_OUT, SLOTS, Op
+from ocirt.plan.ops import OPS, SLOTS, Op
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -181,12 +181,3 @@ class Plan:
                 first = index + 1
         found.append((first, self.instructions[first:], ""))
         return found
-
-
-def defines(instruction: Instruction) -> list[int]:
-    """The slots that an operation defines."""
-    return [
-        value
-        for (_name, kind), value in zip(instruction.op.operands, instruction.values)
-        if kind == SLOT_OUT and isinstance(value, int)
-    ]

@@ -60,9 +60,7 @@ def attach_root(plan: Plan, document: dict[str, Any], bundle: str, pivot: bool) 
     return root
 
 
-def switch_root(
-    plan: Plan, document: dict[str, Any], root: int, pivot: bool, covered: list[str]
-) -> None:
+def switch_root(plan: Plan, root: int, pivot: bool, covered: list[str]) -> None:
     """Makes the root file system the root; the old one is gone after it.
 
     ``pivot`` is false with --no-pivot, for hosts whose root is a ramfs: pivot_root(2) can't

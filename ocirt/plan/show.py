@@ -10,10 +10,13 @@ from ocirt.host.constants import (
     CAPABILITIES,
     MEMORY_POLICIES,
     MEMORY_POLICY_FLAGS,
+    MS_PRIVATE,
+    MS_SHARED,
+    MS_SLAVE,
+    MS_UNBINDABLE,
     NAMESPACE_FLAGS,
 )
 from ocirt.plan.hints import hint
-from ocirt.plan.mount_options import MS_PRIVATE, MS_SHARED, MS_SLAVE, MS_UNBINDABLE
 from ocirt.plan.mounts import INSIDE_PROC
 from ocirt.plan.ops import (
     FILTER_STEP,

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from ocirt.runtime.notify import Proxy
 
 _CHUNK = 32 << 10
-_P_PIDFD = 3
 # SIGKILL and SIGSTOP can't be caught, SIGCHLD and SIGPIPE are about this process; a fault
 # in ocirt itself is no message for the container.
 _OWN = {

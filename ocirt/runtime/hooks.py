@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from typing import Any
 
 _OUTPUT_MAX = 1024
-_P_PIDFD = 3
 
 
 def run_hooks(hooks: list[dict[str, Any]], kind: str, state: dict[str, Any]) -> None:

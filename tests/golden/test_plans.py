@@ -18,7 +18,7 @@ from ocirt.cgroup.manager import plan_paths
 from ocirt.cgroup.mounts import CgroupMount, cgroup_mounts
 from ocirt.commands.spec import default_config, make_rootless
 from ocirt.plan.container import Request, compile_create
-from ocirt.plan.encode import decode_segment, encode_segment
+from ocirt.plan.encode import encode_segment
 from ocirt.plan.exec import compile_join_exec
 from ocirt.plan.namespaces import Namespaces
 from ocirt.plan.program import Plan
@@ -26,6 +26,7 @@ from ocirt.plan.show import to_document, to_text
 from ocirt.plan.sources import compile_sources
 from ocirt.plan.verify import verify
 from ocirt.seccomp.filter import Filter
+from tests.plan_decoder import decode_segment
 
 PLANS = Path(__file__).parent / "plans"
 V2 = Layout([Hierarchy("", [], True, "/sys/fs/cgroup", "/", "/own")])

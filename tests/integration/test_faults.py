@@ -37,9 +37,6 @@ def resources() -> dict[str, Any]:
     return found
 
 
-UPDATE = ("update", "--pids-limit", "40", "--memory", "80m", "--cpu-quota", "60000")
-
-
 class Scenario:
     """``verb``: its words, before ID; ``before``: the verbs that prepare it; ``change``: what else
     the config has; ``flags``: of the verb, once there is a bundle."""

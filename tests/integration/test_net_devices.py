@@ -384,7 +384,7 @@ def test_refused_at_a_step(faulty: Faulty, ocirt: Any, bundle: Any) -> None:
     for step in faulty.steps("net-devices refused"):
         host, calls = faulty.calls()
         before = [host.show("net0"), host.show("net1")]
-        number = random.Random(step).choice((errno.EPERM, errno.ENOMEM, errno.EMFILE))
+        number = random.Random(step).choice(FAULTS)
         outcome = calls.fail(step, number, *faulty.words)
         where = f"{errno.errorcode[number]} at step {step}: {outcome.steps}: {outcome.stderr}"
         assert "internal error" not in outcome.stderr, where
