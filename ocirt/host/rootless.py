@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-_ALL_IDS = ["0", "0", "4294967295"]
+_ALL_IDS = [b"0", b"0", b"4294967295"]
 
 
 def is_ordinary() -> bool:
@@ -16,10 +16,13 @@ def in_user_namespace() -> bool:
     """Is ocirt in another user namespace than the initial one? Podman's rootless containers are made
     by the root of such a one."""
     try:
-        with open("/proc/self/uid_map") as file:
-            return file.read().split() != _ALL_IDS
+        fd = os.open("/proc/self/uid_map", os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return False  # a kernel without user namespaces
+    try:
+        return os.read(fd, 4096).split() != _ALL_IDS
+    finally:
+        os.close(fd)
 
 
 def is_rootless() -> bool:
