@@ -55,6 +55,8 @@ def run(options: Options) -> int:
         )
     )
     verify(plan)
+    for warning in plan.warnings:
+        log.warning(str(warning))
     sources = _sources(plan)
     limits = _limits(document, manager)
     if options.format == "json":

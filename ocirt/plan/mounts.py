@@ -134,7 +134,7 @@ def _bind(
     plan: Plan, mount: dict[str, Any], options: MountOptions, context: MountContext, at: str
 ) -> None:
     destination = mount["destination"]
-    _refuse_data(options, at)
+    _pass_over_data(plan, options, at)
     source = posixpath.join(context.bundle, mount["source"])
     note = f"bind of {mount['source']} on {destination}"
     own = below(source, context.rootfs)
@@ -209,11 +209,16 @@ def _bind_attributes(
         )
 
 
-def _refuse_data(options: MountOptions, at: str) -> None:
-    """A bind mount has no file system of its own that could take options."""
-    for index, key, _value in options.filesystem:
-        if key not in mount_options.SUPERBLOCK:
-            raise OcirtError(f"{key}: a bind mount has no such option", at=f"{at}/options/{index}")
+def _pass_over_data(plan: Plan, options: MountOptions, at: str) -> None:
+    """A bind mount has no file system of its own that could take options: those with a value are
+    passed over, as crun does, and runtime-tools wants. A word is rather a flag with a slip in it."""
+    for index, key, value in options.filesystem:
+        if key in mount_options.SUPERBLOCK:
+            continue
+        problem = OcirtError(f"{key}: a bind mount has no such option", at=f"{at}/options/{index}")
+        if value is None:
+            raise problem
+        plan.warnings.append(problem)
 
 
 def _remount(

@@ -12,6 +12,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Union
 
+    from ocirt.errors import OcirtError
+
     Value = Union[int, str, bytes, list[str]]
 
 # Not an instruction of the machine: the end of a segment, where the host does its part.
@@ -112,7 +114,7 @@ class Plan:
     pins, though they are described as such (ocirt.plan.host_work, TAG_INSIDE);
     ``mapped``: the process is in a user namespace; ``born``: the pointer of a new one that the
     host makes first, and the machine is born in, or "".
-    ``warnings``: what was passed over on purpose, as (pointer, text).
+    ``warnings``: what was passed over on purpose.
     """
 
     __slots__ = (
@@ -134,7 +136,7 @@ class Plan:
         self.slot_names: list[str] = []
         self.mapped = False
         self.born = ""
-        self.warnings: list[tuple[str, str]] = []
+        self.warnings: list[OcirtError] = []
 
     def slot(self, name: str) -> int:
         """A new slot, or the one that already has this name."""

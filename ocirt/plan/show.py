@@ -289,5 +289,5 @@ def to_document(plan: Plan, show_env: bool) -> dict[str, Any]:
             for p in (*plan.pins, *plan.inside)
         ],
         "operations": operations,
-        "warnings": [{"at": at, "text": text} for at, text in plan.warnings],
+        "warnings": [{"at": w.at, "text": w.message} for w in plan.warnings],
     }

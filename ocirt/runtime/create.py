@@ -179,6 +179,8 @@ class _Create:
             )
         )
         verify(compiled)
+        for warning in compiled.warnings:
+            log.warning(str(warning))
         return compiled
 
     def _cgroup_mounts(self) -> list[Any]:

@@ -67,6 +67,21 @@ def test_attributes(
         assert done.stdout.split()[5:6] == [locked if mapped else expected], done.stderr
 
 
+def test_options_of_a_file_system_on_a_bind(ocirt: Any, bundle: Any, source: Path) -> None:
+    """It has no file system of its own: they are passed over, with a word. A flag with a slip is not."""
+    mount = {"source": str(source), "destination": "/data", "options": ["bind", "size=1k"]}
+    bundle.document["mounts"].append(mount)
+    at = f"config.json#/mounts/{len(bundle.document['mounts']) - 1}/options"
+    log = bundle.path / "log"
+    ocirt("--log", str(log), "create", "-b", bundle.write(), bundle.id, check=True)
+    assert f"{at}/1: size: a bind mount has no such option" in log.read_text()
+    assert f"{at}/1: size: " in ocirt("plan", str(bundle.path), check=True).stderr
+    mount["options"] = ["bind", "nosuidd"]
+    done = ocirt("create", "-b", bundle.write(), f"{bundle.id}-2")
+    assert done.returncode == 1
+    assert f"{at}/1: nosuidd: a bind mount has no such option" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("path", "options", "expected"),
     [
