@@ -9,15 +9,20 @@
 #include <fcntl.h>
 #include <linux/keyctl.h>
 #include <sched.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
 #ifndef SYS_mount_setattr
 #define SYS_mount_setattr 442 /* newer than the oldest headers; one number on both architectures */
+#endif
+#ifndef SYS_statmount
+#define SYS_statmount 457
 #endif
 
 /* ---- files and mounts */
@@ -86,6 +91,46 @@ int64_t ocirt_fs_type(int fd)
         return -errno;
     /* 32 bits: some types would be negative if they were sign-extended. */
     return (int64_t)(uint32_t)buffer.f_type;
+}
+
+int64_t ocirt_mount_id(int fd)
+{
+    const unsigned int unique = 0x4000; /* STATX_MNT_ID_UNIQUE */
+    struct statx status;
+
+    if (syscall(SYS_statx, fd, "", AT_EMPTY_PATH, unique, &status) < 0)
+        return -errno;
+    return status.stx_mask & unique ? (int64_t)status.stx_mnt_id : -ENOSYS;
+}
+
+int ocirt_statmount(uint64_t id, uint64_t *parent, char *path, size_t size)
+{
+    const uint64_t wanted = 0x2 | 0x10; /* STATMOUNT_MNT_BASIC, STATMOUNT_MNT_POINT */
+    struct {
+        uint32_t size, spare;
+        uint64_t id, wanted;
+    } request = {sizeof request, 0, id, wanted};
+    struct {
+        uint32_t size, spare;
+        uint64_t found, sb[3], id, parent, ids_old, attributes, propagation[4];
+        uint32_t root, point;
+        uint64_t rest[50];
+        char text[4096 + 256];
+    } answer;
+
+    _Static_assert(offsetof(__typeof__(answer), text) == 512, "struct statmount");
+    memset(&answer, 0, sizeof answer);
+    if (syscall(SYS_statmount, &request, &answer, sizeof answer, 0) < 0)
+        return -errno;
+    if ((answer.found & wanted) != wanted || answer.point >= sizeof answer.text)
+        return -EIO; /* it can't be seen from our root */
+    const char *point = answer.text + answer.point;
+    size_t length = strnlen(point, sizeof answer.text - answer.point);
+    if (length >= size)
+        return -EOVERFLOW;
+    memcpy(path, point, length + 1);
+    *parent = answer.parent;
+    return 0;
 }
 
 /* ---- processes */

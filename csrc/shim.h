@@ -46,6 +46,10 @@ int ocirt_fsconfig(int fs, unsigned int command, const char *key, const char *va
 int ocirt_fsmount(int fs, unsigned int flags, unsigned int attributes);
 int ocirt_umount(const char *path, int flags);
 int64_t ocirt_fs_type(int fd);
+/* The number of a descriptor's mount that is never used again; ENOSYS before Linux 6.8. Of such a
+ * mount, that of the one it is on, and its path; EOVERFLOW if it does not fit. */
+int64_t ocirt_mount_id(int fd);
+int ocirt_statmount(uint64_t id, uint64_t *parent, char *path, size_t size);
 
 int ocirt_setns(int fd, int flags);
 int ocirt_unshare(int flags);

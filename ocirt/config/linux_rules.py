@@ -104,19 +104,22 @@ def _time_offsets(document: dict[str, Any], base: str, report: Report) -> None:
 
 
 def _mount_namespace(document: dict[str, Any], base: str, report: Report) -> None:
-    """In the host's mount namespace the host would see all of it."""
-    if "mount" in kinds_of(document):
+    """What can't be done in the host's mount namespace, where the container's user namespace has no
+    rights, and where a mount's propagation is the host's."""
+    kinds, linux = kinds_of(document), linux_of(document)
+    if "mount" in kinds:
         return
-    linux = linux_of(document)
-    for at, wanted in (
-        ("/mounts", document.get("mounts")),
-        ("/root/readonly", (document.get("root") or {}).get("readonly")),
-        ("/linux/maskedPaths", linux.get("maskedPaths")),
-        ("/linux/readonlyPaths", linux.get("readonlyPaths")),
-        ("/linux/rootfsPropagation", linux.get("rootfsPropagation")),
-        ("/process/terminal", (document.get("process") or {}).get("terminal")),
-    ):
-        if wanted:
+    wanted = [("/linux/rootfsPropagation", linux.get("rootfsPropagation"))]
+    if "user" in kinds:
+        wanted += [
+            ("/mounts", document.get("mounts")),
+            ("/root/readonly", (document.get("root") or {}).get("readonly")),
+            ("/linux/maskedPaths", linux.get("maskedPaths")),
+            ("/linux/readonlyPaths", linux.get("readonlyPaths")),
+            ("/process/terminal", (document.get("process") or {}).get("terminal")),
+        ]
+    for at, value in wanted:
+        if value:
             text = "needs a mount namespace of the container's own"
             report.wrong(at, text, hint=add_namespace("mount"))
 

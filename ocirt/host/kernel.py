@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 NOWHERE: Birth = (-1, 0, 0)  # no user namespace to be born in
 _NOEXEC = 8  # ST_NOEXEC of statvfs(3)
+_PATH_MAX = 4096
 
 
 def _check(value: int, path: str | None = None) -> int:
@@ -210,6 +211,22 @@ def fsmount(fs: int, attributes: int = 0) -> int:
 def umount(path: str, flags: int = 0) -> None:
     """umount2(2); ``flags``: MNT_DETACH, UMOUNT_NOFOLLOW."""
     _check(lib.ocirt_umount(os.fsencode(path), flags), path)
+
+
+def mount_id(fd: int) -> int:
+    """The number of the mount that ``fd`` is in, and no other before or after it. Linux 6.8; ENOSYS."""
+    return _check(lib.ocirt_mount_id(fd))
+
+
+def statmount(id: int) -> tuple[int, str]:
+    """Of the mount with such a number: (that of the one that it is mounted on, its path).
+
+    statmount(2), Linux 6.8. ENOENT where it is not in our mount namespace.
+    """
+    parent = ffi.new("uint64_t[1]")
+    path = ffi.new("char[]", _PATH_MAX)
+    _check(lib.ocirt_statmount(id, parent, path, _PATH_MAX))
+    return int(parent[0]), os.fsdecode(ffi.string(path))
 
 
 def fstatfs_type(fd: int) -> int:

@@ -25,6 +25,8 @@ from ocirt.plan.root import (
     attach_root,
     change_root,
     make_root_readonly,
+    mount_root,
+    needs_mounts,
     propagate,
     root_path,
     switch_root,
@@ -117,7 +119,7 @@ def compile_create(request: Request) -> Plan:
     if namespaces.has("user") and linux.get("sysctl"):
         # Only as long as a whole procfs can be seen may a user namespace have another one.
         paths.open_procfs(plan, "/linux/sysctl")
-    if namespaces.has("mount"):
+    if namespaces.has("mount") or needs_mounts(document):
         _file_system(plan, request, linux, namespaces)
     else:
         _hooks(plan, document)
@@ -139,7 +141,10 @@ def _file_system(
         if request.ordinary and "user" in namespaces.joined:
             send_mount_namespace(plan)
         plan.sync(SOURCES, "/linux/namespaces")
-    root = attach_root(plan, document, request.bundle, request.pivot)
+    if namespaces.has("mount"):
+        root = attach_root(plan, document, request.bundle, request.pivot)
+    else:
+        root = mount_root(plan, document, request.bundle)
     cgroup = request.cgroup() if any(m.get("type") == "cgroup" for m in mounts) else []
     propagation = default_propagation(linux.get("rootfsPropagation") or "")
     context = MountContext(
@@ -155,7 +160,10 @@ def _file_system(
     compile_devices(plan, document, root, request.rootless)
     process.make_cwd(plan, document["process"], root)
     _hooks(plan, document)
-    switch_root(plan, root, request.pivot, request.covered)
+    if namespaces.has("mount"):
+        switch_root(plan, root, request.pivot, request.covered)
+    else:
+        plan.add("CHROOT", root, at="/root/path", note="root")
     if document["process"].get("terminal"):
         process.compile_terminal(plan, root, "/process", console=True)
     make_root_readonly(plan, document, root)

@@ -16,6 +16,7 @@ TIME_OFFSETS = "write the offsets of the time namespace"
 NET_DEVICES = "move the network devices into the network namespace"
 ID_MAP = "give the mount its id map"
 COPY_UP = "copy the folder's files into the new tmpfs"
+ROOT_MOUNT = "write down the mounts that the host is about to get"
 HOOKS = "run the hooks prestart, createRuntime and createContainer"
 READY = "set limits, save the state, write the pid file"
 
@@ -25,6 +26,8 @@ TAG_HOST_ROOT = 2  # the root that createContainer hooks find their programs in
 TAG_COPY_FROM = 3
 TAG_COPY_TO = 4
 TAG_MOUNTS = 5  # the machine's mount namespace
+TAG_ROOT = 6  # the root file system, attached nowhere yet
+TAG_UNDER = 7  # what it will be attached to
 TAG_SOURCE = 16  # and above: the copy of the pin with this index
 TAG_INSIDE = 1 << 16  # and above: the mount that Plan.inside describes at this index
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import posixpath
 
-from ocirt.errors import OcirtError
 from ocirt.host.constants import (
     AT_RECURSIVE,
     MOUNT_ATTR_RDONLY,
@@ -19,6 +18,7 @@ from ocirt.host.constants import (
     MS_SLAVE,
     MS_UNBINDABLE,
 )
+from ocirt.plan.host_work import ROOT_MOUNT, TAG_ROOT, TAG_UNDER
 from ocirt.plan.ops import NO_SLOT
 from ocirt.plan.paths import cover
 
@@ -92,24 +92,45 @@ def make_root_readonly(plan: Plan, document: dict[str, Any], root: int) -> None:
         plan.add("SETATTR", root, MOUNT_ATTR_RDONLY, 0, 0, 0, NO_SLOT, at=at, note="root")
 
 
-def change_root(plan: Plan, document: dict[str, Any], bundle: str) -> int:
-    """A container in ocirt's own mount namespace: nothing can be mounted without the host
-    seeing it, so its root is changed and nothing else."""
+def needs_mounts(document: dict[str, Any]) -> bool:
+    """Is there more to do than to change the root?"""
     linux = document.get("linux") or {}
-    for at, value in (
-        ("/mounts", document.get("mounts")),
-        ("/root/readonly", document["root"].get("readonly")),
-        ("/linux/maskedPaths", linux.get("maskedPaths")),
-        ("/linux/readonlyPaths", linux.get("readonlyPaths")),
-        ("/linux/rootfsPropagation", linux.get("rootfsPropagation")),
-        ("/process/terminal", document["process"].get("terminal")),
-    ):
-        if value:
-            raise OcirtError(
-                "needs a mount namespace of the container's own",
-                at=at,
-                hint='add {"type": "mount"} to linux.namespaces',
-            )
+    return bool(
+        document.get("mounts")
+        or document["root"].get("readonly")
+        or linux.get("maskedPaths")
+        or linux.get("readonlyPaths")
+        or document["process"].get("terminal")
+    )
+
+
+def change_root(plan: Plan, document: dict[str, Any], bundle: str) -> int:
+    """In ocirt's own mount namespace: the host's root file system stays as it is."""
     root = plan.pin("root", "folder", root_path(document, bundle), _AT)
     plan.add("CHROOT", root, at=_AT, note="root")
+    return root
+
+
+def mount_root(plan: Plan, document: dict[str, Any], bundle: str) -> int:
+    """The same for a container that has mounts: the host gets them. They are all below a copy of the
+    root file system over itself, which the host knows before it is there, so that delete can take it
+    away (ocirt.host.root_mount). Returns its slot.
+
+    Below it is another copy, of this mount alone: where the host's is a shared one, that is all that
+    other namespaces get, and they lose it again with the host.
+    """
+    note = "root"
+    place = plan.pin("place", "folder", root_path(document, bundle), _AT)
+    under, root = plan.slot("under root"), plan.slot("root")
+    for slot, recursive, tag in ((under, 0, TAG_UNDER), (root, 1, TAG_ROOT)):
+        plan.add("CLONE_TREE", place, recursive, slot, at=_AT, note=note)
+        # What happens below it must not happen to what it was copied from.
+        plan.add("SETATTR", slot, 0, 0, MS_PRIVATE, AT_RECURSIVE, NO_SLOT, at=_AT, note=note)
+        plan.add("SEND", slot, tag, at=_AT, note=note)
+    plan.sync(ROOT_MOUNT, _AT)
+    plan.add("ATTACH", under, place, at=_AT, note=note)
+    plan.add("SETATTR", under, 0, 0, MS_PRIVATE, 0, NO_SLOT, at=_AT, note=note)
+    plan.add("ATTACH", root, under, at=_AT, note=note)
+    plan.add("CLOSE", under, at="")
+    plan.add("CLOSE", place, at="")
     return root

@@ -27,10 +27,13 @@ from ocirt.plan.host_work import (
     ID_MAP,
     NET_DEVICES,
     READY,
+    ROOT_MOUNT,
     TAG_COPY_FROM,
     TAG_COPY_TO,
     TAG_INSIDE,
     TAG_MASTER,
+    TAG_ROOT,
+    TAG_UNDER,
     TIME_OFFSETS,
 )
 from ocirt.plan.namespaces import Namespaces
@@ -222,6 +225,7 @@ class _Create:
                     NET_DEVICES: self._move_net_devices,
                     COPY_UP: self._copy_up,
                     ID_MAP: self._map_inside,
+                    ROOT_MOUNT: self._know_root_mount,
                     HOOKS: self._hooks,
                     READY: self._ready,
                 }
@@ -340,6 +344,19 @@ class _Create:
                 finally:
                     os.close(mount)
 
+    def _know_root_mount(self) -> None:
+        from ocirt.host.root_mount import describe
+
+        assert self.session
+        mounts = [self.session.received.pop(tag) for tag in (TAG_ROOT, TAG_UNDER)]
+        try:
+            self.state.root_mount = describe(mounts)
+        finally:
+            for fd in mounts:
+                os.close(fd)
+        self._remember(self.session)
+        self.container.write_state(self.state)
+
     def _limit(self) -> None:
         """Not before the set-up: it may need one more process, and devices to mount. But before
         the hooks, which may allow more devices."""
@@ -433,7 +450,12 @@ class _Create:
         """Nothing of a create that failed is left."""
         if self.net_devices:
             undo(self.net_devices.put_back)  # virtual ones end with their namespace
-        undo(self._undo_process, self.manager.destroy)
+        undo(self._undo_process)
+        if self.state.root_mount:
+            from ocirt.host.root_mount import unmount
+
+            undo(lambda: unmount(self.state.root_mount, force=True))
+        undo(self.manager.destroy)
         if self.options.pid_file and self.state.created:
             from ocirt.runtime.pid_file import remove_pid_file
 

@@ -25,7 +25,7 @@ def delete(container: Container, force: bool) -> None:
     """Raises StateError for a container that runs, unless ``force``.
 
     A created one that was never started is ended and deleted: engines count on that. The
-    order (processes, cgroup, state) lets a delete that was cut short be done again.
+    order (processes, mounts, cgroup, state) lets a delete that was cut short be done again.
     """
     container.lock()  # waits for a create at work; a killed one has let go
     state = _read_state(container, force)
@@ -41,6 +41,10 @@ def delete(container: Container, force: bool) -> None:
     manager = from_state(state.cgroup)
     if force or not state.created or not has_pid_namespace(document):
         manager.kill()
+    if state.root_mount:
+        from ocirt.host.root_mount import unmount
+
+        unmount(state.root_mount, force)
     try:
         manager.destroy()
     except KernelError as error:

@@ -39,7 +39,8 @@ class State:
     ``creator``, ``creator_start``: the same of the ``ocirt create``;
     ``created``: RFC 3339; ``cgroup``: of ``ocirt.cgroup.manager``; ``descriptors``: what 0, 1 and 2
     were that the caller handed on (``descriptors_now``); ``devices``: of ``ocirt.runtime.update``, {} while the rules are those
-    of config.json; ``intel_rdt``: of ``ocirt.cgroup.intel_rdt``, {} while there is nothing of it.
+    of config.json; ``intel_rdt``: of ``ocirt.cgroup.intel_rdt``, {} while there is nothing of it;
+    ``root_mount``: of ``ocirt.host.root_mount``, {} without one.
     """
 
     __slots__ = (
@@ -58,6 +59,7 @@ class State:
         "owner",
         "pid",
         "pid_start",
+        "root_mount",
         "rootfs",
         "systemd_cgroup",
     )
@@ -78,6 +80,7 @@ class State:
         self.descriptors: list[str] = []
         self.devices: dict[str, Any] = {}
         self.intel_rdt: dict[str, Any] = {}
+        self.root_mount: dict[str, Any] = {}
         self.keyring = True
         self.systemd_cgroup = False
 

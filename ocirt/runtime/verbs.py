@@ -69,7 +69,7 @@ def compile_verbs(state: State, manager: Manager, document: dict[str, Any]) -> b
     if not waits:
         programs.append(("start", [lock, alive, *thawed, created, ("WAKE", b"")]))
     folders_alone = manager.only_folders and not state.intel_rdt.get("made")
-    if folders_alone and not hooks.get("poststop"):
+    if folders_alone and not state.root_mount and not hooks.get("poststop"):
         cgroups = [("RMDIR", folder.encode()) for folder in manager.folders.values()]
         programs.append(("delete", [lock, gone, *cgroups, ("CLEAR", b"")]))
     data = b"".join(

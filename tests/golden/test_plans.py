@@ -151,6 +151,16 @@ def no_mount_namespace() -> Plan:
     return create(document)
 
 
+def mounts_of_the_host() -> Plan:
+    """A container without a mount namespace that has mounts."""
+    document = config()
+    linux = document["linux"]
+    linux["namespaces"] = [n for n in linux["namespaces"] if n["type"] != "mount"]
+    document["hooks"] = {"createRuntime": [{"path": "/h"}]}
+    document["mounts"].append({"destination": "/x", "source": "/srv", "options": ["rbind"]})
+    return create(document)
+
+
 def in_user_namespace(**namespace: str) -> dict[str, Any]:
     document = config()
     linux = document["linux"]
@@ -309,6 +319,7 @@ MAKERS: list[Callable[[], Plan]] = [
     namespaces,
     hooks_and_devices,
     no_mount_namespace,
+    mounts_of_the_host,
     exec_with_terminal,
     user_namespace,
     user_namespace_without_root,

@@ -101,6 +101,12 @@ def in_a_user_namespace(document: dict[str, Any]) -> None:
     document["mounts"].append(mount | {"uidMappings": rows, "gidMappings": rows})
 
 
+def in_the_hosts_mount_namespace(document: dict[str, Any]) -> None:
+    """Its mounts are the host's."""
+    linux = document["linux"]
+    linux["namespaces"] = [n for n in linux["namespaces"] if n["type"] != "mount"]
+
+
 def ends_at_once(document: dict[str, Any]) -> None:
     document["process"]["args"] = ["/bin/echo", "ran"]
 
@@ -109,6 +115,7 @@ SCENARIOS = {
     "create": Scenario("create", "", flags=bundle_flags),
     "create-hooks": Scenario("create", "", with_hooks, bundle_flags),
     "create-host-pid": Scenario("create", "", in_the_hosts_pid_namespace, bundle_flags),
+    "create-host-mounts": Scenario("create", "", in_the_hosts_mount_namespace, bundle_flags),
     "create-user": Scenario("create", "", in_a_user_namespace, bundle_flags),
     "run": Scenario("run", "", ends_at_once, bundle_flags),
     "run-detach": Scenario("run --detach", "", flags=bundle_flags),
@@ -128,6 +135,7 @@ SCENARIOS = {
     "delete-hooks": Scenario("delete", "create", with_hooks),
     "delete-force": Scenario("delete --force", "create start"),
     "delete-host-pid": Scenario("delete --force", "create start", in_the_hosts_pid_namespace),
+    "delete-host-mounts": Scenario("delete", "create start kill", in_the_hosts_mount_namespace),
     "delete-paused": Scenario("delete --force", "create start pause"),
 }
 

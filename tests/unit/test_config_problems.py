@@ -345,7 +345,7 @@ ROWS: list[tuple[dict[str, Any], str, str]] = [
     ),
     (
         {
-            "/linux/namespaces/4": {"type": "cgroup"},
+            "/linux/namespaces/4": {"type": "user", "path": "/x"},
             "/root/readonly": DELETE,
             "/linux/maskedPaths": [],
         },
@@ -354,12 +354,17 @@ ROWS: list[tuple[dict[str, Any], str, str]] = [
     ),
     (
         {
-            "/linux": {"namespaces": [{"type": "uts"}]},
+            "/linux": {"namespaces": [{"type": "user", "path": "/x"}, {"type": "uts"}]},
             "/mounts": [],
             "/root/readonly": False,
             "/process/terminal": True,
         },
         "/process/terminal",
+        NO_MOUNT,
+    ),
+    (
+        {"/linux/namespaces/4": {"type": "cgroup"}, "/linux/rootfsPropagation": "rslave"},
+        "/linux/rootfsPropagation",
         NO_MOUNT,
     ),
     # ---- sysctl

@@ -226,6 +226,7 @@ def full_state() -> State:
     state.annotations, state.cgroup = {"a": '"\n'}, {"folders": {"": "/x"}, "pure": True}
     state.keyring, state.systemd_cgroup = False, True
     state.devices = {"": "x"}
+    state.root_mount = {"ids": [1 << 40, 1 << 41], "boot": "b"}
     state.descriptors = ["pipe:[1]", "file:2:3", ""]
     state.intel_rdt = {"folder": "/sys/fs/resctrl/a", "made": []}
     return state
