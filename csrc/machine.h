@@ -46,6 +46,7 @@ bool verify_segment(u8 *segment, size_t size, u32 *count);
 long open_beneath(int dir, const char *path, u64 flags, u64 mode, u64 resolve);
 long file_status(int fd, struct statx *status);
 long fs_type(int fd, u64 *type);
+bool is_one_name(const char *name);
 
 /* Types of a file in its mode. */
 #define S_TYPE 0170000U

@@ -242,7 +242,7 @@ long op_CHECK_FS(struct machine *m, const u64 *v)
 
 /* ---- nodes, links, writes */
 
-static bool is_one_name(const char *name)
+bool is_one_name(const char *name)
 {
     if (!name[0] || (name[0] == '.' && (!name[1] || (name[1] == '.' && !name[2]))))
         return false;

@@ -218,3 +218,17 @@ long op_CHROOT(struct machine *m, const u64 *v)
     }
     return error;
 }
+
+long op_UMOUNT(struct machine *m, const u64 *v)
+{
+    const char *name = m->detail = string(m, v[1]);
+
+    if (!is_one_name(name))
+        return -EINVAL;
+    long error = sys(fchdir, m->slot[v[0]]);
+    if (error >= 0) {
+        m->step = 1;
+        error = sys(umount2, name, MNT_DETACH | UMOUNT_NOFOLLOW);
+    }
+    return error;
+}

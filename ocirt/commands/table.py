@@ -248,6 +248,7 @@ _ALL = (
     ),
     Verb("pause", "stop every process of a container where it is", "ID"),
     Verb("resume", "let the processes of a paused container go on", "ID"),
+    Verb("mounts", "give a container more mounts, or take some away", "add|remove ID FILE"),
     Verb(
         "ps",
         "show the processes of a container",

@@ -54,7 +54,7 @@ def read(bundle: str, path: str = "") -> bytes:
                 raise OcirtError(f"{path}: not a regular file")
             data = file.read(_SIZE_MAX + 1)
     except OSError as error:
-        hint = "ocirt spec makes one" if isinstance(error, FileNotFoundError) else ""
+        hint = "ocirt spec makes one" if bundle and isinstance(error, FileNotFoundError) else ""
         text = f"{path}: {(error.strerror or '').lower()}"
         raise OcirtError(text, errno=error.errno or 0, hint=hint) from None
     if len(data) > _SIZE_MAX:
@@ -114,6 +114,28 @@ def load_resources(data: bytes, name: str) -> dict[str, Any]:
     check_resources(resources, name)
     assert isinstance(resources, dict)
     return resources
+
+
+def load_mounts(
+    data: bytes, name: str, document: dict[str, Any] | None
+) -> tuple[list[dict[str, Any]], list[OcirtError]]:
+    """(mounts, warnings) of an array in a document of its own (mounts add|remove). ``document``: the
+    config.json that they are to be part of, None where their destinations alone count. Raises
+    OcirtError; its pointers start at the array."""
+    from ocirt.config import rules, schema
+
+    rest = {"ociVersion": "1.0.0"} if document is None else without_nulls(document)
+    whole = {**rest, "mounts": _read_json(data, name)}
+    problems: list[OcirtError] = schema.validate(whole)
+    warnings: list[OcirtError] = []
+    if document is not None and not problems:
+        rules.check(whole, problems, warnings)
+    warnings = [warning for warning in warnings if (warning.at or "").startswith("/mounts")]
+    for found in (*problems, *warnings):
+        found.at, found.document = (found.at or "").removeprefix("/mounts"), name
+    if problems:
+        raise ConfigError(problems)
+    return whole["mounts"], warnings
 
 
 def check_resources(resources: Any, name: str) -> None:

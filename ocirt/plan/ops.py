@@ -274,6 +274,13 @@ def _table() -> dict[str, Op]:
             "make {root} the root, detach the old one",
         ),
         ("CHROOT", (("root", SLOT),), ("fchdir", "chroot", "chdir"), "change root to {root}"),
+        # fchdir(dir), umount2(name, MNT_DETACH | UMOUNT_NOFOLLOW); name: one component.
+        (
+            "UMOUNT",
+            (("dir", SLOT), ("name", STR)),
+            ("fchdir", "umount"),
+            "unmount {name} in {dir}",
+        ),
         # ---- console
         # Opens dev/pts/ptmx inside root, verifies devpts and device 5:2, unlocks it, opens
         # the peer with TIOCGPTPEER: no path of /dev/pts is ever used (CVE-2025-52565).

@@ -278,6 +278,31 @@ def test_chroot(machine: Machine) -> None:
     assert (report.step, report.errno) == (0, errno.ENOTDIR)
 
 
+def test_umount(machine: Machine) -> None:
+    machine.do(make("a/b"), *new_mount("tmpfs", MOUNT), op("ATTACH", MOUNT, TARGET))
+    assert last(machine).point == "/a/b"
+    machine.do(op("OPEN", ROOT, "a", os.O_PATH, 0, 7), op("UMOUNT", 7, "b"))
+    assert "/a/b" not in [mount.point for mount in mounts(machine)]
+    report = machine.fail(op("UMOUNT", 7, "b"))
+    assert (report.step, report.errno, report.text) == (1, errno.EINVAL, "b")
+
+
+def test_umount_of_a_link(machine: Machine) -> None:
+    machine.do(
+        *(make("a/b"), *new_mount("tmpfs", MOUNT), op("ATTACH", MOUNT, TARGET)),
+        *(op("SYMLINK", ROOT, "link", "a/b"),),
+    )
+    report = machine.fail(op("UMOUNT", ROOT, "link"))
+    assert (report.step, report.errno) == (1, errno.EINVAL)
+
+
+@pytest.mark.parametrize("name", ["a/b", "..", "."])
+def test_umount_takes_one_name(machine: Machine, name: str) -> None:
+    machine.do(make("a/b"), *new_mount("tmpfs", MOUNT), op("ATTACH", MOUNT, TARGET))
+    report = machine.fail(op("UMOUNT", ROOT, name))
+    assert (report.step, report.errno) == (0, errno.EINVAL)
+
+
 # ---- the terminal's part of mounts
 
 

@@ -1,0 +1,81 @@
+"""Mounts that a container gets, or loses, after create: a second machine in its mount namespace.
+
+It has the host's rights and none of the container's namespaces but that one, so that no process of
+the container's can reach it. Whatever the container does to its files meanwhile, a path stays inside.
+"""
+
+from __future__ import annotations
+
+import posixpath
+
+from ocirt.config.annotation_rules import mount_label_option
+from ocirt.errors import OcirtError
+from ocirt.host.constants import (
+    CLONE_NEWNS,
+    MOUNT_ATTR_RDONLY,
+    RESOLVE_IN_ROOT,
+    RESOLVE_NO_MAGICLINKS,
+    RESOLVE_NO_SYMLINKS,
+)
+from ocirt.plan.mounts import O_PATH, MountContext, compile_mounts, default_propagation
+from ocirt.plan.ops import NO_SLOT
+from ocirt.plan.paths import MountLabel, inside
+from ocirt.plan.program import SYNC, Plan
+from ocirt.plan.root import root_path
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ocirt.cgroup.mounts import CgroupMount
+
+
+def compile_add(
+    mounts: list[dict[str, Any]], document: dict[str, Any], bundle: str, cgroup: list[CgroupMount]
+) -> Plan:
+    """``mounts`` as at create; ``document``: the container's config.json; ``cgroup``: what mounts of
+    type cgroup are made of. Raises OcirtError; pointers start with /mounts."""
+    plan, root = _join()
+    linux = document.get("linux") or {}
+    context = MountContext(
+        root,
+        root_path(document, bundle),
+        bundle,
+        default_propagation(linux.get("rootfsPropagation") or ""),
+        linux,
+        cgroup,
+        MountLabel(linux.get("mountLabel") or "", mount_label_option(document)),
+    )
+    compile_mounts(plan, mounts, context)
+    for slot, at, note in context.readonly:
+        plan.add("SETATTR", slot, MOUNT_ATTR_RDONLY, 0, 0, 0, NO_SLOT, at=at, note=note)
+    for instruction in plan.instructions:
+        if instruction.op is SYNC:
+            raise OcirtError("only create can make such a mount", at=instruction.at)
+    return plan
+
+
+def compile_remove(mounts: list[dict[str, Any]]) -> Plan:
+    """Of each of ``mounts`` its destination alone counts. Raises OcirtError."""
+    plan, root = _join()
+    # The container could send us elsewhere by a link: to what masks a file of /proc, say.
+    resolve = RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS
+    folder = plan.slot("folder")
+    for index, mount in enumerate(mounts):
+        at, note = f"/mounts/{index}/destination", f"unmount {mount['destination']}"
+        parent, name = posixpath.split(inside(mount["destination"]))
+        if name == ".":
+            raise OcirtError("the container's root can't be unmounted", at=at)
+        plan.add("OPEN", root, parent or ".", O_PATH, resolve, folder, at=at, note=note)
+        plan.add("UMOUNT", folder, name, at=at, note=note)
+    return plan
+
+
+def _join() -> tuple[Plan, int]:
+    """The plan, and the slot of the container's root."""
+    plan = Plan()
+    container, root = plan.pin("container", "pidfd", "", ""), plan.slot("root")
+    plan.add("SETNS", container, CLONE_NEWNS, at="", note="container")
+    plan.add("CLOSE", container, at="")
+    plan.add("OPEN_ROOT", root, at="", note="container")
+    return plan, root
