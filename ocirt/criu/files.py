@@ -6,6 +6,7 @@ import errno
 import os
 
 from ocirt.criu.log import cause
+from ocirt.criu.private import Private
 from ocirt.errors import OcirtError
 
 TYPE_CHECKING = False
@@ -22,7 +23,7 @@ _LEVEL = 4  # of CRIU's log: all
 class Files:
     """``image``, ``work``: descriptors of the folders; ``log``: the name of CRIU's log."""
 
-    __slots__ = ("_paths", "image", "log", "work")
+    __slots__ = ("_paths", "_private", "image", "log", "work")
 
     def __init__(self, image: str, work: str, log: str, make: bool) -> None:
         """``work``: "" for the image's own folder; ``make``: the image's folder too, if it is not
@@ -30,6 +31,7 @@ class Files:
         self.image = self.work = -1
         self.log = log
         self._paths = image, work or image
+        self._private: Private | None = None
         try:
             self.image = _open(image, "--image-path", make)
             self.work = _open(work, "--work-path", True) if work else os.dup(self.image)
@@ -50,14 +52,23 @@ class Files:
             "log_file": self.log,
         }
 
-    def open_again(self, criu: Criu) -> None:
-        """In CRIU's process, when it has a mount namespace of its own: it mounts in its work folder,
-        and that can't be done in one of another namespace. Raises OSError."""
-        for folder, path in zip((self.image, self.work), self._paths):
-            new = os.open(path, _FOLDER)
-            if not os.path.sameopenfile(folder, new):
-                raise OSError(errno.ESTALE, "it was moved", path)
-            criu.fds = [new if fd == folder else fd for fd in criu.fds]
+    def make_private(self) -> None:
+        """From here on ``image`` is a copy that nobody else can change. Raises OcirtError, OSError."""
+        self._private = Private(self.image)
+        os.close(self.image)
+        self.image = self._private.folder
+
+    def attach(self, criu: Criu, path: str, spare: str) -> None:
+        """In CRIU's process, when it has a mount namespace of its own: the private image gets its
+        place; ``path``, ``spare``: empty folders. CRIU mounts in its work folder, which can't be done
+        in one of another namespace. Raises OcirtError, OSError."""
+        assert self._private
+        image = self._private.attach(path, spare)
+        work = os.open(self._paths[1], _FOLDER)
+        if not os.path.sameopenfile(self.work, work):
+            raise OSError(errno.ESTALE, "it was moved", self._paths[1])
+        new = {self.image: image, self.work: work}
+        criu.fds = [new.get(fd, fd) for fd in criu.fds]
 
     def explain(self, error: OcirtError, what: str) -> OcirtError:
         """``error``, of CRIU's answer, with what the log says."""
@@ -71,6 +82,9 @@ class Files:
 
     def close(self) -> None:
         """Of the descriptors."""
+        if self._private:
+            self._private.close()
+            self.image = -1
         for fd in (self.image, self.work):
             if fd >= 0:
                 os.close(fd)

@@ -15,7 +15,7 @@ from ocirt.host.constants import MS_BIND, MS_MOVE, MS_REMOUNT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Iterator
     from typing import Any
 
     from ocirt.criu.protobuf import Schema
@@ -47,15 +47,14 @@ _MAGIC = {
     "reg": 0x50363636,
 }
 _HEADER = 8
-_MAX = 1 << 26  # bytes of such a file
-_PARENT = "parent"  # CRIU's link to the checkpoint before
+MAX = 1 << 26  # bytes of such a file
+PARENT = "parent"  # CRIU's link to the checkpoint before
 _PARENTS_MAX = 200
 _OTHER_MOUNTS = MS_BIND | MS_MOVE | MS_REMOUNT  # no new file system
 
 
 def check(folder: int) -> None:
     """Of a checkpoint that is to be restored. Raises OcirtError, OSError."""
-    check_files(folder)
     for mount in _mounts(folder):
         if ((mount.get("flags") or 0) | (mount.get("sb_flags") or 0)) & _OTHER_MOUNTS:
             # mount(2) would bind its "source", which is a path of the host.
@@ -75,25 +74,56 @@ def _check_path(path: str, what: str) -> None:
         raise StateError(f"the checkpoint has a {what} {path!r}")
 
 
-def check_files(folder: int, seen: Collection[tuple[int, int]] = ()) -> None:
+def check_files(folder: int) -> None:
     """CRIU opens what has the right name: a link would lead it to a file of the host, which
     becomes memory of the container, or is overwritten. Raises StateError, OSError."""
-    status = os.fstat(folder)
-    here = status.st_dev, status.st_ino
-    if here in seen or len(seen) > _PARENTS_MAX:
-        raise StateError("the parents of the checkpoint have no end")
+    for _each in folders(folder):
+        pass
+
+
+def folders(folder: int) -> Iterator[tuple[int, list[str]]]:
+    """(descriptor, names of its files) of a checkpoint's folder, then of the folder of its parent,
+    and so on. Raises StateError, OSError."""
+    seen: set[tuple[int, int]] = set()
+    current = os.dup(folder)
+    try:
+        while current >= 0:
+            status = os.fstat(current)
+            here = status.st_dev, status.st_ino
+            if here in seen or len(seen) > _PARENTS_MAX:
+                raise StateError("the parents of the checkpoint have no end")
+            seen.add(here)
+            yield current, _files(current)
+            parent = _parent(current)
+            os.close(current)
+            current = parent
+    finally:
+        if current >= 0:
+            os.close(current)
+
+
+def _files(folder: int) -> list[str]:
+    """Names of the regular ones; there may be folders and sockets besides."""
+    found = []
     for name in os.listdir(folder):
         mode = os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode
-        if name == _PARENT and not _is_there(folder, name):
-            continue  # nor does CRIU find it
-        if name == _PARENT:
-            parent = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=folder)
-            try:
-                check_files(parent, [*seen, here])
-            finally:
-                os.close(parent)
-        elif not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) or stat.S_ISSOCK(mode)):
-            raise StateError(f"{name} in the folder of the checkpoint is no regular file")
+        if stat.S_ISREG(mode):
+            found.append(name)
+        elif name != PARENT and not (stat.S_ISDIR(mode) or stat.S_ISSOCK(mode)):
+            raise no_file(name)
+    return found
+
+
+def _parent(folder: int) -> int:
+    """A descriptor, or -1 where CRIU finds none."""
+    try:
+        return os.open(PARENT, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=folder)
+    except FileNotFoundError:
+        return -1
+
+
+def no_file(name: str) -> StateError:
+    return StateError(f"{name} in the folder of the checkpoint is no regular file")
 
 
 def _check_cgroups(entry: dict[str, Any]) -> None:
@@ -155,8 +185,8 @@ def _entries(folder: int, name: str, schema: Schema) -> Iterator[dict[str, Any]]
     """Each has its size, of four bytes, before it."""
     fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
     with os.fdopen(fd, "rb") as file:
-        data = file.read(_MAX + 1)
-    if len(data) > _MAX:
+        data = file.read(MAX + 1)
+    if len(data) > MAX:
         raise Malformed(f"{name} of the checkpoint is too long")
     magic = _MAGIC[name.removesuffix(".img").partition("-")[0]]
     # CRIU reads files without the first one, of its version 1, from another place on.

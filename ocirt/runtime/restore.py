@@ -164,6 +164,7 @@ class Restored:
 
     def _start(self) -> list[list[str]]:
         """Starts it in its mount namespace: the keys of external mounts, and where they are."""
+        self.files.make_private()
         stage = Stage(os.path.realpath(self.container.folder), self.plan, self.document, self.fds)
         self.folders = self.files.options(self.criu)
         self.inherited = self._inherit()
@@ -173,7 +174,7 @@ class Restored:
             try:
                 _leave_keyring(self.state.id)
                 report = {"keys": stage.build()}
-                self.files.open_again(self.criu)
+                self.files.attach(self.criu, stage.images, stage.original)
             except OcirtError as error:
                 report = {"error": error.message, "at": error.at, "errno": error.errno}
             except OSError as error:

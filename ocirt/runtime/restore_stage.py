@@ -5,6 +5,8 @@ was opened and verified before (``ocirt.host.pins``), so CRIU finds under the pa
 what the config names, whatever happens to the host's paths meanwhile. Below the container's state
 folder, which a tmpfs covers:
 
+images     the files of the checkpoint
+original   the folders that the large ones of them are mounted from
 root       the root file system
 sources/N  the N-th external mount
 tree       the root file system with all mounts, to learn where they are; gone again
@@ -19,14 +21,13 @@ import stat
 from ocirt.errors import OcirtError
 from ocirt.host import kernel
 from ocirt.host.constants import (
-    AT_EMPTY_PATH,
     AT_RECURSIVE,
     CLONE_NEWNS,
     MNT_DETACH,
     MS_PRIVATE,
-    OPEN_TREE_CLONE,
     RESOLVE_IN_ROOT,
 )
+from ocirt.host.detached import attach, copy, new_tmpfs
 from ocirt.host.mountinfo import mounts
 from ocirt.plan import mount_options
 from ocirt.plan.paths import inside
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
 
     from ocirt.plan.program import Pin, Plan
 
-_CLONE_ALL = OPEN_TREE_CLONE | AT_RECURSIVE | AT_EMPTY_PATH
 _LINKS_MAX = 40  # that a path is followed through, as the kernel has it
 
 
@@ -61,20 +61,30 @@ class Stage:
         """Where CRIU finds the root file system."""
         return f"{self.folder}/root"
 
+    @property
+    def images(self) -> str:
+        """An empty folder, for the files of the checkpoint."""
+        return f"{self.folder}/images"
+
+    @property
+    def original(self) -> str:
+        """Another one."""
+        return f"{self.folder}/original"
+
     def build(self) -> list[tuple[str, str]]:
         """In the process that will be CRIU: [(key of an external mount, its path there)]. Raises
         OSError, OcirtError."""
         kernel.unshare(CLONE_NEWNS)
         host = os.open("/", os.O_PATH | os.O_CLOEXEC)
         kernel.mount_setattr(host, 0, propagation=MS_PRIVATE, flags=AT_RECURSIVE)
-        _attach(_new_tmpfs(), self.folder)
-        for name in ("root", "sources", "tree"):
+        attach(new_tmpfs(), self.folder)
+        for name in ("images", "original", "root", "sources", "tree"):
             os.mkdir(f"{self.folder}/{name}")
         pins = {pin.slot: pin for pin in self._plan.pins}
         root = next(slot for slot, pin in pins.items() if pin.kind == "rootfs")
-        _attach(self._fds[root], self.root)
+        attach(self._fds[root], self.root)
         tree = f"{self.folder}/tree"
-        _attach(_copy(self.root), tree)
+        attach(_copy(self.root), tree)
         self._build_tree(tree)
         kernel.umount(tree, MNT_DETACH)
         null = next((slot for slot, pin in pins.items() if pin.kind == "null"), None)
@@ -98,7 +108,7 @@ class Stage:
             elif not options.remount:
                 # Its content is that of the checkpoint: what is made in it here is of no use.
                 target = make_target(root, mount["destination"], True, f"{at}/destination")
-                kernel.move_mount(_new_tmpfs(), target)
+                kernel.move_mount(new_tmpfs(), target)
                 os.close(target)
                 self._bind_all(root, path, pins.pop(at, []))
         for left in pins.values():
@@ -126,28 +136,14 @@ class Stage:
             os.mkdir(path)
         else:
             os.mknod(path, stat.S_IFREG)
-        _attach(fd, path)
+        attach(fd, path)
         return path
-
-
-def _attach(tree: int, path: str) -> None:
-    target = os.open(path, os.O_PATH | os.O_CLOEXEC)
-    kernel.move_mount(tree, target)
-    os.close(target)
-
-
-def _new_tmpfs() -> int:
-    fs = kernel.fsopen("tmpfs")
-    try:
-        return kernel.fsmount(fs)
-    finally:
-        os.close(fs)
 
 
 def _copy(path: str) -> int:
     fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
     try:
-        return kernel.open_tree(fd, "", _CLONE_ALL)
+        return copy(fd, recursive=True)
     finally:
         os.close(fd)
 

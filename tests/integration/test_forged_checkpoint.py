@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from ocirt.criu.protobuf import INT, TEXT, encode
 
-from .test_checkpoint import ANSWER, Saved, criu, saved, tmpfs
+from .test_checkpoint import ANSWER, FILTER, Saved, criu, link, saved, tmpfs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -73,21 +74,54 @@ def test_a_link_instead_of_a_file(saved: Saved) -> None:
     pages.rename(secret)
     pages.symlink_to("../secret")
     refused(saved, f"{pages.name} in the folder of the checkpoint is no regular file")
+    pages.unlink()
+    secret.rename(pages)
     (saved.image / "parent").symlink_to("../more")
     (saved.folder / "more").mkdir()
     (saved.folder / "more/parent").symlink_to("../more")
     assert "the parents of the checkpoint have no end" in saved.restore()
     (saved.folder / "more/parent").unlink()
-    pages.rename(saved.folder / "more" / pages.name)  # a link, in the parent
-    refused(saved, f"{pages.name} in")
-    (saved.folder / "more" / pages.name).unlink()
-    secret.rename(pages)
+    (saved.folder / "more/pages-8.img").symlink_to("../secret")
+    refused(saved, "pages-8.img in")
+    (saved.folder / "more/pages-8.img").unlink()
     os.mkfifo(saved.image / "pages-9.img")
     refused(saved, "pages-9.img in")
     (saved.image / "pages-9.img").unlink()
     (saved.image / "parent").unlink()
     assert saved.restore() == ""
     assert saved.say("a") == "1 a"
+
+
+def test_files_that_change_meanwhile(saved: Saved) -> None:
+    """CRIU has read the forged one when a hook puts the true one in its place: that is not what is
+    compared with the config then."""
+    linux = saved.bundle.document["linux"]
+    linux["seccomp"] = FILTER
+    saved.run()
+    assert saved.checkpoint() == ""
+    true = saved.folder / "true.img"
+    shutil.copy(saved.image / "seccomp.img", true)
+    shutil.rmtree(saved.image)
+    linux["seccomp"] = {**FILTER, "syscalls": [{"names": ["chroot"], "action": "SCMP_ACT_ERRNO"}]}
+    saved.run()
+    assert saved.checkpoint() == ""
+    linux["seccomp"] = FILTER
+    swap = ["sh", "-c", f"cp {true} {saved.image}/seccomp.img"]
+    saved.bundle.document["hooks"] = {"createRuntime": [{"path": "/bin/sh", "args": swap}]}
+    refused(saved, "it has another seccomp filter")
+
+
+def test_a_large_file(saved: Saved) -> None:
+    """It is not copied."""
+    saved.bundle.document["mounts"].append(tmpfs("/tmp"))
+    saved.run()
+    link(saved, "md5sum")
+    saved.exec("head -c 70000000 /dev/urandom > /tmp/large")
+    sum = saved.exec("md5sum /tmp/large")
+    assert saved.checkpoint() == ""
+    assert max(file.stat().st_size for file in saved.image.iterdir()) > 1 << 26
+    assert saved.restore() == ""
+    assert saved.exec("md5sum /tmp/large") == sum
 
 
 def test_a_link_in_the_folder_of_a_new_checkpoint(saved: Saved) -> None:
