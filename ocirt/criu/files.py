@@ -52,23 +52,27 @@ class Files:
             "log_file": self.log,
         }
 
-    def make_private(self) -> None:
-        """From here on ``image`` is a copy that nobody else can change. Raises OcirtError, OSError."""
-        self._private = Private(self.image)
+    def make_private(self, owner: tuple[int, int]) -> None:
+        """From here on ``image`` is a copy that nobody else can change; ``owner``: the container's
+        root. Raises OcirtError, OSError."""
+        self._private = Private(self.image, owner)
         os.close(self.image)
         self.image = self._private.folder
 
-    def attach(self, criu: Criu, path: str, spare: str) -> None:
-        """In CRIU's process, when it has a mount namespace of its own: the private image gets its
-        place; ``path``, ``spare``: empty folders. CRIU mounts in its work folder, which can't be done
-        in one of another namespace. Raises OcirtError, OSError."""
-        assert self._private
-        image = self._private.attach(path, spare)
-        work = os.open(self._paths[1], _FOLDER)
+    def open_again(self, criu: Criu) -> None:
+        """In CRIU's process, when it has a mount namespace of its own: it mounts in its work folder,
+        and that can't be done in one of another namespace. Raises OSError."""
+        path = self._paths[1]
+        work = os.open(path, _FOLDER)
         if not os.path.sameopenfile(self.work, work):
-            raise OSError(errno.ESTALE, "it was moved", self._paths[1])
-        new = {self.image: image, self.work: work}
-        criu.fds = [new.get(fd, fd) for fd in criu.fds]
+            raise OSError(errno.ESTALE, "it was moved", path)
+        criu.replace(self.work, work)
+
+    def attach(self, criu: Criu, path: str, spare: str) -> None:
+        """There, too: the private image gets its place; ``path``, ``spare``: empty folders. Raises
+        OcirtError, OSError."""
+        assert self._private
+        criu.replace(self.image, self._private.attach(path, spare))
 
     def explain(self, error: OcirtError, what: str) -> OcirtError:
         """``error``, of CRIU's answer, with what the log says."""

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     from ocirt.criu.protobuf import Schema
 
-# images/seccomp.proto, images/mnt.proto, images/cgroup.proto, images/fdinfo.proto
+# images/seccomp.proto, images/mnt.proto, images/cgroup.proto, images/fdinfo.proto,
+# images/userns.proto
 _SECCOMP: Schema = {"seccomp_filters": (1, [{"filter": (1, BYTES), "prev": (2, INT)}])}
 _MOUNT: Schema = {
     "flags": (5, INT),
@@ -35,6 +36,8 @@ _CGROUP: Schema = {
     "sets": (1, [{"ctls": (2, [{"name": (1, TEXT), "path": (2, TEXT)}])}]),
     "controllers": (2, [{"cnames": (1, [TEXT]), "dirs": (2, [_FOLDER])}]),
 }
+_ROW: Schema = {"inside": (1, INT), "outside": (2, INT), "size": (3, INT)}
+_MAPS: Schema = {"uidMappings": (1, [_ROW]), "gidMappings": (2, [_ROW])}
 _OLD_FILE: Schema = {"name": (6, TEXT)}  # of older versions, which CRIU reads still
 _FILE: Schema = {"reg": (3, _OLD_FILE)}
 # The second magic number of a file; the first one is the same for all (include/magic.h of CRIU).
@@ -43,6 +46,7 @@ _MAGIC = {
     "seccomp": 0x64413049,
     "mountpoints": 0x55563928,
     "cgroup": 0x59383330,
+    "userns": 0x55474906,
     "files": 0x56303138,
     "reg": 0x50363636,
 }
@@ -161,6 +165,19 @@ def first_filters(folder: int) -> list[bytes]:
     return found
 
 
+def id_maps(folder: int) -> Iterator[dict[str, list[tuple[int, int, int]]]]:
+    """Of every user namespace: {"uidMappings": rows of (first id inside, first id outside, how many),
+    "gidMappings": ...}. Raises OcirtError, OSError."""
+    for entry in _all(folder, "userns-", _MAPS):
+        found: dict[str, list[tuple[int, int, int]]] = {}
+        for key in _MAPS:
+            rows = entry.get(key) or []
+            if any(len(row) < len(_ROW) for row in rows):
+                raise Malformed("a map of ids in the checkpoint is not whole")
+            found[key] = [(row["inside"], row["outside"], row["size"]) for row in rows]
+        yield found
+
+
 def external_mounts(folder: int) -> dict[str, str]:
     """{key of a mount of the host: its path in the container}. Raises OcirtError, OSError."""
     mounts = (mount for mount in _mounts(folder) if mount.get("ext_key"))
@@ -168,9 +185,13 @@ def external_mounts(folder: int) -> dict[str, str]:
 
 
 def _mounts(folder: int) -> Iterator[dict[str, Any]]:
+    return _all(folder, "mountpoints-", _MOUNT)
+
+
+def _all(folder: int, start: str, schema: Schema) -> Iterator[dict[str, Any]]:
     for name in os.listdir(folder):
-        if name.startswith("mountpoints-") and name.endswith(".img"):
-            yield from _entries(folder, name, _MOUNT)
+        if name.startswith(start) and name.endswith(".img"):
+            yield from _entries(folder, name, schema)
 
 
 def _is_there(folder: int, name: str) -> bool:

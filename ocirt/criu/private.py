@@ -3,6 +3,9 @@
 Whoever may write to the folder could put others there after they were looked at. So they are copied
 to a tmpfs of CRIU's own: what ocirt compares is what CRIU reads. What is larger than ocirt reads, the
 memory above all, is not copied, but mounted there: it is the container's, and not believed.
+
+In a user namespace its root reads them, some of them before it is anybody: so all may, who come to
+where CRIU alone is.
 """
 
 from __future__ import annotations
@@ -11,6 +14,9 @@ import os
 import stat
 
 from ocirt.criu.images import MAX, PARENT, folders, no_file
+from ocirt.errors import KernelError
+from ocirt.host import id_maps, kernel
+from ocirt.host.constants import MOUNT_ATTR_IDMAP
 from ocirt.host.detached import attach, copy, new_tmpfs
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -22,20 +28,24 @@ _PAGES = "pages-"
 class Private:
     """``folder``: a descriptor of the copy, of the files that are not large."""
 
-    __slots__ = ("_large", "_mount", "folder")
+    __slots__ = ("_large", "_mount", "_namespaces", "_owner", "folder")
 
-    def __init__(self, original: int) -> None:
-        """``original``: a descriptor of the folder. Raises StateError, OSError."""
+    def __init__(self, original: int, owner: tuple[int, int]) -> None:
+        """``original``: a descriptor of the folder; ``owner``: uid and gid of the container's root,
+        who reads them. Raises StateError, OSError."""
         self.folder = -1
+        self._owner = owner
+        self._namespaces: dict[tuple[int, int], int] = {}  # of id-mapped mounts
         # Path in the copy, a mount of the original that is attached nowhere, names.
         self._large: list[tuple[str, int, list[str]]] = []
-        self._mount = new_tmpfs(0o700)
+        self._mount = new_tmpfs(0o755)
         try:
             self.folder = os.open(".", _FOLDER, dir_fd=self._mount)
             path = "."
             for folder, names in folders(original):
                 if path != ".":
-                    os.mkdir(path, 0o700, dir_fd=self.folder)
+                    os.mkdir(path, dir_fd=self.folder)
+                    os.chmod(path, 0o755, dir_fd=self.folder)  # whatever our caller's umask is
                 large = [name for name in names if not self._copy(folder, f"{path}/{name}")]
                 if large:
                     self._large.append((path, copy(folder), large))
@@ -56,8 +66,9 @@ class Private:
                 raise no_file(name)
             if status.st_size > MAX:
                 return False
-            target = os.open(path, _NEW, 0o600, dir_fd=self.folder)
+            target = os.open(path, _NEW, dir_fd=self.folder)
             try:
+                os.fchmod(target, 0o644)
                 left = status.st_size
                 while left > 0:
                     done = os.sendfile(target, source, None, left)
@@ -78,13 +89,31 @@ class Private:
             attach(mount, spare)
             for name in names:
                 fd = os.open(f"{spare}/{name}", os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
-                if not stat.S_ISREG(os.fstat(fd).st_mode):
+                status = os.fstat(fd)
+                if not stat.S_ISREG(status.st_mode):
                     raise no_file(name)
+                one = copy(fd)
+                if self._owner != (status.st_uid, status.st_gid):
+                    self._give(one, status)
                 place = f"{path}/{folder}/{name}"
-                os.mknod(place, stat.S_IFREG | 0o600)
-                attach(copy(fd), place)
+                os.mknod(place, stat.S_IFREG)
+                attach(one, place)
+                os.close(one)
                 os.close(fd)
         return os.open(path, _FOLDER)
+
+    def _give(self, mount: int, status: os.stat_result) -> None:
+        """In this mount the file is the container's root's."""
+        key = status.st_uid, status.st_gid
+        if key not in self._namespaces:
+            uids, gids = ([(inside, outside, 1)] for inside, outside in zip(key, self._owner))
+            self._namespaces[key] = id_maps.new_namespace(uids, gids, "/linux/uidMappings")
+        try:
+            kernel.mount_setattr(mount, MOUNT_ATTR_IDMAP, userns=self._namespaces[key])
+        except OSError as error:
+            text = f"the container's root can't read the checkpoint: {error.strerror}"
+            hint = "its folder must be in a file system that has id-mapped mounts"
+            raise KernelError(text, errno=error.errno or 0, hint=hint) from None
 
     def close(self) -> None:
         """Of all descriptors."""

@@ -78,6 +78,10 @@ class Criu:
         self.fds.append(fd)
         return self.first_fd + len(self.fds) - 1
 
+    def replace(self, old: int, new: int) -> None:
+        """In ``prepare``: descriptor ``new`` is CRIU's instead of ``old``."""
+        self.fds = [new if fd == old else fd for fd in self.fds]
+
     def start(self, prepare: Callable[[], bytes] | None = None, die: bool = False) -> bytes:
         """Starts the process. ``prepare`` runs in it, before the program, and may not raise: what it
         returns is the answer here. ``die``: with this process. Raises OSError, OcirtError."""

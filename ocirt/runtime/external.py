@@ -15,6 +15,7 @@ from ocirt.host import kernel
 from ocirt.host.constants import RESOLVE_IN_ROOT
 from ocirt.host.mountinfo import mounts
 from ocirt.plan.container import Request, compile_create
+from ocirt.plan.namespaces import Namespaces
 from ocirt.plan.paths import inside
 
 TYPE_CHECKING = False
@@ -44,10 +45,13 @@ def compile_plan(
     if "mount" not in kinds:
         text = "criu needs a container with a mount namespace of its own"
         raise OcirtError(text, at="/linux/namespaces")
-    if "user" in kinds:
-        # CRIU opens images and mounts as its root, who can't come to them (a state folder is 0700).
-        text = "containers with a user namespace can't be checkpointed or restored"
-        raise OcirtError(text, at="/linux/namespaces")
+    namespaces = Namespaces(linux)
+    for kind, (_path, at) in namespaces.joined.items():
+        # CRIU takes a user namespace for the container's, and looks at the others as its root.
+        if kind == "user" or "user" in namespaces.new:
+            what = "" if kind == "user" else f" and a {kind} namespace"
+            text = f"criu can't save a user namespace{what} that is not the container's own"
+            raise OcirtError(text, at=at)
     plan = compile_create(
         Request(
             document,

@@ -22,6 +22,7 @@ from ocirt.criu.process import Criu, check_feature, check_version
 from ocirt.criu.tree import cgroup_roots, tree
 from ocirt.errors import KernelError, OcirtError, StateError, from_os_error
 from ocirt.host import kernel
+from ocirt.host.constants import CLONE_NEWNS
 from ocirt.host.pins import open_pin
 from ocirt.json_text import dumps, loads
 from ocirt.plan.namespaces import Namespaces
@@ -32,7 +33,8 @@ from ocirt.runtime.external import compile_plan
 from ocirt.runtime.filters import filter_of
 from ocirt.runtime.new_state import mark_created, new_state
 from ocirt.runtime.pid_file import remove_pid_file, write_pid_file
-from ocirt.runtime.restore_stage import Stage
+from ocirt.runtime.restore_check import check, check_maps
+from ocirt.runtime.restore_stage import Stage, reachable
 from ocirt.runtime.status import process as process_status
 from ocirt.runtime.store import CONFIG
 from ocirt.runtime.undo import undo
@@ -114,6 +116,11 @@ class Restored:
         self.plan = compile_plan(
             self.document, config.bundle, id, layout, self.manager, self.filter
         )
+        self.user: Any = None  # a UserNamespace of ocirt.runtime.user_namespace
+        if Namespaces(linux).has("user"):
+            from ocirt.runtime.user_namespace import UserNamespace
+
+            self.user = UserNamespace(self.document)
         self.fds: dict[int, int] = {}
         self.cgroups: list[dict[str, str]] = []  # of CRIU, one a controller
         self.pid = 0
@@ -164,8 +171,11 @@ class Restored:
 
     def _start(self) -> list[list[str]]:
         """Starts it in its mount namespace: the keys of external mounts, and where they are."""
-        self.files.make_private()
-        stage = Stage(os.path.realpath(self.container.folder), self.plan, self.document, self.fds)
+        self.files.make_private(self.user.root() if self.user else (0, 0))
+        folder = os.path.realpath(self.container.folder)
+        if self.user:
+            folder = reachable(folder)
+        stage = Stage(folder, self.plan, self.document, self.fds)
         self.folders = self.files.options(self.criu)
         self.inherited = self._inherit()
 
@@ -173,6 +183,8 @@ class Restored:
             report: dict[str, Any]
             try:
                 _leave_keyring(self.state.id)
+                kernel.unshare(CLONE_NEWNS)
+                self.files.open_again(self.criu)
                 report = {"keys": stage.build()}
                 self.files.attach(self.criu, stage.images, stage.original)
             except OcirtError as error:
@@ -249,6 +261,8 @@ class Restored:
     def _check_image(self, keys: set[str]) -> None:
         """CRIU would refuse a mount that it can't find, in words of its own."""
         images.check(self.files.image)
+        for maps in images.id_maps(self.files.image):
+            check_maps(maps, self.document.get("linux") or {})
         for key, path in images.external_mounts(self.files.image).items():
             if key not in keys:
                 text = f"the checkpoint has a mount of the host at {path}, the config has none"
@@ -306,11 +320,11 @@ class Restored:
 
     def _ready(self) -> None:
         """All is as it was, and stands still."""
-        from ocirt.runtime.restore_check import check
-
         resources = (self.document.get("linux") or {}).get("resources") or {}
         self.manager.limit(resources, "/linux/resources")
         check(self)
+        if self.user:
+            self.user.give_cgroup(self.pid, self.manager)
         self._join_time()
         self._remember()
         self.pidfd = kernel.pidfd_open(self.pid)

@@ -16,10 +16,11 @@ from ocirt.criu.images import first_filters
 from ocirt.criu.messages import CGROUP_MODES
 from ocirt.criu.tree import cgroup_roots, tree
 from ocirt.errors import StateError
-from ocirt.host import kernel
+from ocirt.host import id_maps, kernel
 from ocirt.host.constants import CAPABILITIES, DEV_NULL, NAMESPACE_FILES, RESOLVE_IN_ROOT, RLIMITS
 from ocirt.host.mountinfo import mounts
 from ocirt.plan import mount_options
+from ocirt.plan.id_mapped import rows
 from ocirt.plan.namespaces import Namespaces
 from ocirt.plan.paths import inside
 from ocirt.plan.process import capability_mask
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
     from typing import Any
 
+    from ocirt.host.id_maps import Row
     from ocirt.host.mountinfo import Mount
     from ocirt.plan.program import Pin, Plan
     from ocirt.runtime.restore import Restored
@@ -58,12 +60,14 @@ def check(restored: Restored) -> None:
     document, pid = restored.document, restored.pid
     linux = document.get("linux") or {}
     wanted = Namespaces(linux)
-    rules = _Rules(document["process"])
+    rules = _Rules(document["process"], linux if "user" in wanted.new else {})
     ignore = restored.options.plain["manage_cgroups_mode"] == CGROUP_MODES["ignore"]
     if ignore and wanted.new.pop("cgroup", ""):
         # Then CRIU makes none. Callers ask for that, and so it is no violation.
         log.warning("--manage-cgroups-mode ignore: it has no cgroup namespace of its own")
     namespaces = _check_namespaces(pid, wanted)
+    if "user" in wanted.new:
+        check_maps({key: id_maps.read(pid, key) for key in id_maps.FILES}, linux)
     for one in tree(pid):
         for task in os.listdir(f"/proc/{one}/task"):
             rules.check(_status(f"/proc/{one}/task/{task}/status"), restored.filter is not None)
@@ -84,6 +88,15 @@ def _violation(text: str, at: str) -> StateError:
     return StateError(f"the checkpoint does not keep to the config: {text}", at=at, hint=hint)
 
 
+def check_maps(maps: dict[str, list[Row]], linux: dict[str, Any]) -> None:
+    """Of a user namespace, by the keys of config.json. Raises StateError where they are not the
+    config's."""
+    for key, found in maps.items():
+        if sorted(found) != sorted(rows(linux.get(key) or [])):
+            text = "its user namespace has other mappings"
+            raise _violation(text, f"/linux/{key}")
+
+
 def _status(path: str) -> dict[str, str]:
     with open(path, encoding="utf-8", errors="replace") as file:
         return {name: value.strip() for name, _, value in (line.partition(":") for line in file)}
@@ -93,10 +106,12 @@ class _Rules:
     """What ``process`` of the config says about each of the container's threads. ``admin``: it may
     mount, and make namespaces."""
 
-    __slots__ = ("_process", "admin")
+    __slots__ = ("_maps", "_process", "admin")
 
-    def __init__(self, process: dict[str, Any]) -> None:
+    def __init__(self, process: dict[str, Any], maps: dict[str, Any]) -> None:
+        """``maps``: uidMappings and gidMappings, if it has a user namespace."""
         self._process = process
+        self._maps = maps
         self.admin = self._can("CAP_SYS_ADMIN")
 
     def _can(self, capability: str) -> bool:
@@ -121,7 +136,8 @@ class _Rules:
             raise _violation(f"{name} has no seccomp filter", "/linux/seccomp")
         user = self._process.get("user") or {}
         more = {int(each) for each in status["Groups"].split()}
-        more -= {user.get("gid") or 0, *(user.get("additionalGids") or [])}
+        for gid in (user.get("gid") or 0, *(user.get("additionalGids") or [])):
+            more.discard(self._outside("gid", gid))
         if more and not self._can("CAP_SETGID"):
             text = f"{name} is in the groups {sorted(more)}"
             raise _violation(text, "/process/user/additionalGids")
@@ -131,9 +147,17 @@ class _Rules:
             raise _violation(f"{name} can gain privileges", "/process/noNewPrivileges")
         for what, field, capability in _IDS:
             ids = {int(each) for each in status[field].split()}
-            if not self._can(capability) and ids != {user.get(what) or 0}:
+            if not self._can(capability) and ids != {self._outside(what, user.get(what) or 0)}:
                 text = f"{name} has the {what}s {status[field]}"
                 raise _violation(text, f"/process/user/{what}")
+
+    def _outside(self, what: str, id: int) -> int:
+        """A uid or gid of the config, as this process sees it; -1 where it is not mapped."""
+        mappings = self._maps.get(f"{what}Mappings")
+        if not mappings:
+            return id
+        found = id_maps.host_id(rows(mappings), id)
+        return -1 if found is None else found
 
     def check_limits(self, pid: int) -> None:
         """rlimits, and how likely it is to be killed when memory is short. Raises StateError."""

@@ -3,12 +3,12 @@
 Nothing of it is ever seen on the host, or has to be removed: it ends with CRIU. What is mounted
 was opened and verified before (``ocirt.host.pins``), so CRIU finds under the paths it is told
 what the config names, whatever happens to the host's paths meanwhile. Below the container's state
-folder, which a tmpfs covers:
+folder, or one above it, which a tmpfs covers:
 
 images     the files of the checkpoint
 original   the folders that the large ones of them are mounted from
 root       the root file system
-sources/N  the N-th external mount
+sources/N  external mounts
 tree       the root file system with all mounts, to learn where they are; gone again
 """
 
@@ -22,7 +22,6 @@ from ocirt.errors import OcirtError
 from ocirt.host import kernel
 from ocirt.host.constants import (
     AT_RECURSIVE,
-    CLONE_NEWNS,
     MNT_DETACH,
     MS_PRIVATE,
     RESOLVE_IN_ROOT,
@@ -43,9 +42,9 @@ _LINKS_MAX = 40  # that a path is followed through, as the kernel has it
 
 
 class Stage:
-    """``folder``: of the container's state, without links; ``fds``: of the plan's pins."""
+    """``folder``: is covered, has no links in its path; ``fds``: of the plan's pins."""
 
-    __slots__ = ("_document", "_fds", "_keys", "_plan", "folder")
+    __slots__ = ("_count", "_document", "_fds", "_keys", "_plan", "folder")
 
     def __init__(
         self, folder: str, plan: Plan, document: dict[str, Any], fds: dict[int, int]
@@ -55,6 +54,7 @@ class Stage:
         self._document = document
         self._fds = fds
         self._keys: list[tuple[str, str]] = []
+        self._count = 0  # of sources
 
     @property
     def root(self) -> str:
@@ -72,9 +72,9 @@ class Stage:
         return f"{self.folder}/original"
 
     def build(self) -> list[tuple[str, str]]:
-        """In the process that will be CRIU: [(key of an external mount, its path there)]. Raises
+        """In the process that will be CRIU, in its mount namespace: [(key of an external mount, its path there)]. Raises
         OSError, OcirtError."""
-        kernel.unshare(CLONE_NEWNS)
+        os.umask(0o022)  # the root of a user namespace looks for mounts, too
         host = os.open("/", os.O_PATH | os.O_CLOEXEC)
         kernel.mount_setattr(host, 0, propagation=MS_PRIVATE, flags=AT_RECURSIVE)
         attach(new_tmpfs(), self.folder)
@@ -122,22 +122,45 @@ class Stage:
             target = make_target(root, destination(pin), folder, pin.at)
             key = _name(target)[len(path) :]
             source = self._source(fd)
-            self._keys.append((key_of(key), source))
-            for mount in mounts():
-                if mount.point.startswith(f"{source}/"):
-                    self._keys.append((key_of(key + mount.point[len(source) :]), mount.point))
+            points = [m.point for m in mounts() if m.point.startswith(f"{source}/")]
+            for point in (source, *points) if points else ():
+                self._keys.append((key_of(key + point[len(source) :]), self._alone(point)))
+            if not points:
+                self._keys.append((key_of(key), source))
             kernel.move_mount(_copy(source), target)
             os.close(target)
 
+    def _alone(self, point: str) -> str:
+        """A copy of the mount at ``point``, without those below it: in a user namespace CRIU can't
+        copy one without the others. Its path."""
+        fd = os.open(point, os.O_PATH | os.O_CLOEXEC)
+        mount = copy(fd)
+        os.close(fd)
+        path = self._source(mount)
+        os.close(mount)
+        return path
+
     def _source(self, fd: int) -> str:
-        """Attaches a pin to a place of its own: the path."""
-        path = f"{self.folder}/sources/{len(self._keys)}"
+        """Attaches a mount to a place of its own: the path."""
+        path = f"{self.folder}/sources/{self._count}"
+        self._count += 1
         if stat.S_ISDIR(os.fstat(fd).st_mode):
             os.mkdir(path)
         else:
             os.mknod(path, stat.S_IFREG)
         attach(fd, path)
         return path
+
+
+def reachable(folder: str) -> str:
+    """``folder``, or the first one on the way to it that not everybody may search: there the root of
+    a user namespace finds what is mounted, and it hides no more of the host than that one sees."""
+    path = ""
+    for name in folder.split("/")[1:]:
+        path += f"/{name}"
+        if not os.stat(path).st_mode & stat.S_IXOTH:
+            return path
+    return folder
 
 
 def _copy(path: str) -> int:

@@ -77,6 +77,15 @@ class UserNamespace:
     def _ids(self) -> tuple[int, int]:
         return set_up_ids(self.linux, self.document["process"])
 
+    def root(self) -> tuple[int, int]:
+        """What uid and gid of a new one's set-up process are outside. Raises OcirtError."""
+        found = []
+        for key, inside in zip(id_maps.FILES, self._ids()):
+            id = id_maps.host_id(rows(self.linux[key]), inside)
+            assert id is not None  # ocirt.config.id_map_rules
+            found.append(id)
+        return found[0], found[1]
+
     def close(self) -> None:
         """May be called again."""
         if self.fd >= 0:

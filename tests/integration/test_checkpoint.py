@@ -819,18 +819,6 @@ def test_names_of_mounts(saved: Saved) -> None:
 # ---- with more
 
 
-def test_user_namespace(saved: Saved) -> None:
-    """It would be saved, and could not be restored: so it goes on."""
-    linux = saved.bundle.document["linux"]
-    linux["namespaces"].append({"type": "user"})
-    for key in ("uidMappings", "gidMappings"):
-        linux[key] = [{"containerID": 0, "hostID": 100000, "size": 65536}]
-    subprocess.run(["chown", "-hR", "100000:100000", saved.bundle.path / "rootfs"], check=True)
-    saved.run()
-    assert "with a user namespace can't be checkpointed" in saved.checkpoint()
-    assert saved.say("a") == "1 a"
-
-
 def test_lazy_pages(saved: Saved) -> None:
     """--status-fd says that the memory can be fetched; when whoever fetches it has hung up, the
     container is gone. (CRIU 4.2 itself can't serve pages on Linux 6.18.)"""

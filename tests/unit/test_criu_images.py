@@ -15,6 +15,7 @@ from ocirt.errors import OcirtError, StateError
 COMMON = (0x54564319).to_bytes(4, "little")
 SECCOMP = (0x64413049).to_bytes(4, "little")
 MOUNTS = (0x55563928).to_bytes(4, "little")
+USERNS = (0x55474906).to_bytes(4, "little")
 FILES = (0x56303138).to_bytes(4, "little")
 OLD_FILES = (0x50363636).to_bytes(4, "little")
 CGROUP = (0x59383330).to_bytes(4, "little")
@@ -134,3 +135,17 @@ def test_cgroups(tmp_path: Path, folder: int, part: str, value: str) -> None:
     image(**{part: value})
     with pytest.raises(OcirtError):
         images.check(folder)
+
+
+def test_maps(tmp_path: Path, folder: int) -> None:
+    row = {"inside": (1, INT), "outside": (2, INT), "size": (3, INT)}
+    schema = {"uidMappings": (1, [row]), "gidMappings": (2, [row])}
+    rows = [{"inside": 0, "outside": 100, "size": 10}, {"inside": 10, "outside": 0, "size": 1}]
+    data = encode(schema, {"uidMappings": rows, "gidMappings": rows[:1]})
+    (tmp_path / "userns-1.img").write_bytes(COMMON + USERNS + message(data))
+    wanted = {"uidMappings": [(0, 100, 10), (10, 0, 1)], "gidMappings": [(0, 100, 10)]}
+    assert list(images.id_maps(folder)) == [wanted]
+    data = encode(schema, {"gidMappings": [{"inside": 0, "size": 1}]})
+    (tmp_path / "userns-1.img").write_bytes(COMMON + USERNS + message(data))
+    with pytest.raises(Malformed):
+        list(images.id_maps(folder))
