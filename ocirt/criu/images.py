@@ -189,9 +189,13 @@ def _mounts(folder: int) -> Iterator[dict[str, Any]]:
 
 
 def _all(folder: int, start: str, schema: Schema) -> Iterator[dict[str, Any]]:
-    for name in os.listdir(folder):
-        if name.startswith(start) and name.endswith(".img"):
-            yield from _entries(folder, name, schema)
+    for name in names(folder, start):
+        yield from _entries(folder, name, schema)
+
+
+def names(folder: int, start: str) -> list[str]:
+    """Of the files of a kind: one for each namespace."""
+    return [name for name in os.listdir(folder) if name.startswith(start) and name.endswith(".img")]
 
 
 def _is_there(folder: int, name: str) -> bool:
@@ -203,20 +207,41 @@ def _is_there(folder: int, name: str) -> bool:
 
 
 def _entries(folder: int, name: str, schema: Schema) -> Iterator[dict[str, Any]]:
-    """Each has its size, of four bytes, before it."""
+    for message in read(folder, name):
+        yield decode(schema, message)
+
+
+def read(folder: int, name: str) -> list[bytes]:
+    """The messages of a file; each has its size, of four bytes, before it. Raises Malformed,
+    OSError."""
     fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
     with os.fdopen(fd, "rb") as file:
         data = file.read(MAX + 1)
     if len(data) > MAX:
         raise Malformed(f"{name} of the checkpoint is too long")
-    magic = _MAGIC[name.removesuffix(".img").partition("-")[0]]
     # CRIU reads files without the first one, of its version 1, from another place on.
-    if data[:_HEADER] != _COMMON.to_bytes(4, "little") + magic.to_bytes(4, "little"):
+    if data[:_HEADER] != _header(name):
         raise Malformed(f"{name} of the checkpoint is of another kind")
+    found = []
     position = _HEADER
     while position < len(data):
         size = int.from_bytes(data[position : position + 4], "little")
         position += 4 + size
         if position > len(data):
             raise Malformed(f"{name} of the checkpoint ends too early")
-        yield decode(schema, data[position - size : position])
+        found.append(data[position - size : position])
+    return found
+
+
+def write(folder: int, name: str, messages: list[bytes]) -> None:
+    """Raises OSError."""
+    flags = os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+    with os.fdopen(os.open(name, flags, dir_fd=folder), "wb") as file:
+        file.write(_header(name))
+        for message in messages:
+            file.write(len(message).to_bytes(4, "little") + message)
+
+
+def _header(name: str) -> bytes:
+    magic = _MAGIC[name.removesuffix(".img").partition("-")[0]]
+    return _COMMON.to_bytes(4, "little") + magic.to_bytes(4, "little")

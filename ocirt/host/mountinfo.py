@@ -6,7 +6,8 @@ from __future__ import annotations
 class Mount:
     """One line: ``root`` of the file system that is seen at ``point``, ``fs_type``, its
     ``source`` and ``options`` (of the superblock). ``words``: the ids of the mount and of the one
-    below it, "major:minor" of the file system, root, point and the options of the mount."""
+    below it, "major:minor" of the file system, root, point, the options of the mount, and its
+    propagation."""
 
     __slots__ = ("fs_type", "options", "point", "root", "source", "words")
 
@@ -19,6 +20,10 @@ class Mount:
         self.fs_type = fs_type
         self.source = source
         self.options = options
+
+    def is_slave(self) -> bool:
+        """Does it get what is mounted in another one?"""
+        return any(word.startswith("master:") for word in self.words[6:])
 
 
 def parse(text: str) -> list[Mount]:

@@ -16,13 +16,14 @@ from ocirt.cgroup.device_rules import normalise
 from ocirt.cgroup.layout import detect
 from ocirt.cgroup.manager import plan as plan_cgroup
 from ocirt.config.load import Config, load
-from ocirt.criu import images, messages
+from ocirt.criu import images, messages, sharing
 from ocirt.criu.files import DESCRIPTORS, Files
 from ocirt.criu.process import Criu, check_feature, check_version
 from ocirt.criu.tree import cgroup_roots, tree
 from ocirt.errors import KernelError, OcirtError, StateError, from_os_error
 from ocirt.host import kernel
 from ocirt.host.constants import CLONE_NEWNS
+from ocirt.host.mountinfo import mounts
 from ocirt.host.pins import open_pin
 from ocirt.json_text import dumps, loads
 from ocirt.plan.namespaces import Namespaces
@@ -238,6 +239,9 @@ class Restored:
 
     def _call(self, keys: list[list[str]]) -> None:
         self._check_image({key for key, _path in keys})
+        slaves = {mount.point for mount in mounts(self.criu.pid) if mount.is_slave()}
+        sources = [[sharing.ROOT, self.root], *keys]
+        sharing.separate(self.files.image, {key for key, path in sources if path in slaves})
         self.cgroups = cgroup_roots(self.criu.pid)  # where the processes go too
         options = {
             **self.folders,

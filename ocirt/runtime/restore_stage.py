@@ -23,7 +23,7 @@ from ocirt.host import kernel
 from ocirt.host.constants import (
     AT_RECURSIVE,
     MNT_DETACH,
-    MS_PRIVATE,
+    MS_SLAVE,
     RESOLVE_IN_ROOT,
 )
 from ocirt.host.detached import attach, copy, new_tmpfs
@@ -72,16 +72,20 @@ class Stage:
         return f"{self.folder}/original"
 
     def build(self) -> list[tuple[str, str]]:
-        """In the process that will be CRIU, in its mount namespace: [(key of an external mount, its path there)]. Raises
-        OSError, OcirtError."""
+        """In the process that will be CRIU, in its mount namespace: [(key of an external mount, its
+        path there)]. Raises OSError, OcirtError."""
         os.umask(0o022)  # the root of a user namespace looks for mounts, too
         host = os.open("/", os.O_PATH | os.O_CLOEXEC)
-        kernel.mount_setattr(host, 0, propagation=MS_PRIVATE, flags=AT_RECURSIVE)
+        kernel.mount_setattr(host, 0, propagation=MS_SLAVE, flags=AT_RECURSIVE)
         attach(new_tmpfs(), self.folder)
         for name in ("images", "original", "root", "sources", "tree"):
             os.mkdir(f"{self.folder}/{name}")
         pins = {pin.slot: pin for pin in self._plan.pins}
         root = next(slot for slot, pin in pins.items() if pin.kind == "rootfs")
+        for slot, pin in pins.items():
+            if pin.kind != "namespace" and slot in self._fds:
+                # What is unmounted here stays where it is on the host, as with all the others.
+                kernel.mount_setattr(self._fds[slot], 0, propagation=MS_SLAVE, flags=AT_RECURSIVE)
         attach(self._fds[root], self.root)
         tree = f"{self.folder}/tree"
         attach(_copy(self.root), tree)

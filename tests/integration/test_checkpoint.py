@@ -358,6 +358,36 @@ def test_recursive_bind(saved: Saved) -> None:
         subprocess.run(["umount", folder / "below"], check=True)
 
 
+@pytest.mark.parametrize("option", ["rprivate", "rslave"])
+def test_propagation(saved: Saved, option: str) -> None:
+    """What is mounted on the host later arrives; and nothing is unmounted there."""
+    folder = saved.folder / "folder"
+    (folder / "before").mkdir(parents=True)
+    mounted = ["mount", "-t", "tmpfs", "none"]
+    subprocess.run([*mounted, folder], check=True)
+    try:
+        subprocess.run(["mount", "--make-shared", folder], check=True)
+        for name in ("before", "after", "inner"):
+            (folder / name).mkdir()
+        subprocess.run([*mounted, folder / "before"], check=True)
+        (folder / "before/file").touch()
+        saved.bundle.document["mounts"] += [
+            bind(folder, "/data", "rbind", option),
+            bind(folder / "inner", "/inner", option),
+        ]
+        saved.run()
+        assert saved.checkpoint() == ""
+        assert saved.restore() == ""
+        assert (folder / "before/file").exists()
+        subprocess.run([*mounted, folder / "after"], check=True)
+        (folder / "after/file").touch()
+        expected = "before/file" if option == "rprivate" else "after/file\nbefore/file"
+        assert saved.exec("cd /data; ls */file") == expected
+        saved.ocirt("delete", "--force", saved.id, check=True)
+    finally:
+        subprocess.run(["umount", "--recursive", folder], check=True)
+
+
 @contextlib.contextmanager
 def network(folder: Path) -> Iterator[Path]:
     """A network namespace with a name."""
