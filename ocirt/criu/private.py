@@ -38,9 +38,10 @@ class Private:
         self._namespaces: dict[tuple[int, int], int] = {}  # of id-mapped mounts
         # Path in the copy, a mount of the original that is attached nowhere, names.
         self._large: list[tuple[str, int, list[str]]] = []
-        self._mount = new_tmpfs(0o755)
+        self._mount = new_tmpfs()
         try:
             self.folder = os.open(".", _FOLDER, dir_fd=self._mount)
+            os.fchmod(self.folder, 0o755)
             path = "."
             for folder, names in folders(original):
                 if path != ".":

@@ -8,11 +8,10 @@ from ocirt.host import kernel
 from ocirt.host.constants import AT_EMPTY_PATH, AT_RECURSIVE, OPEN_TREE_CLONE
 
 
-def new_tmpfs(mode: int = 0o1777) -> int:
+def new_tmpfs() -> int:
     """A descriptor of the mount. Raises OSError."""
     fs = kernel.fsopen("tmpfs")
     try:
-        kernel.fsconfig(fs, "mode", f"{mode:o}")
         return kernel.fsmount(fs)
     finally:
         os.close(fs)
