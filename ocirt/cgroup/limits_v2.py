@@ -94,9 +94,10 @@ def _check_usage(memory: dict[str, Any], at: str, read: Reader) -> None:
     """checkBeforeUpdate: what version 1 does by itself. Version 2 would kill processes."""
     used = int(read("memory.current").strip() or 0)
     both = used + int(read("memory.swap.current").strip() or 0)
-    for name, usage in (("limit", used), ("swap", both)):
+    for name, what, usage in (("swap", "memory+swap", both), ("limit", "memory", used)):
         if 0 < (memory.get(name) or 0) <= usage:
-            text = f"{memory[name]} is not more than what is used already, {usage}"
+            # runc's words, and what is wrong.
+            text = f"rejecting {what} limit {memory[name]}: {usage} bytes are used already"
             raise OcirtError(text, at=f"{at}/{name}")
 
 

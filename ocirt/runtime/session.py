@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 _REPORT_SIZE = ops.REPORT_HEADER + ops.REPORT_TEXT_MAX
 _SIGKILL = 9
 _NEEDS = "to start its program a container needs read, write, close and execve, at least"
-_DELEGATED = "ocirt has to be called in a cgroup of the same delegation (cgroups(7))"
+_CGROUP_HINTS = {  # clone(2), CLONE_INTO_CGROUP
+    errno.EACCES: "ocirt has to be called in a cgroup of the same delegation (cgroups(7))",
+    errno.EBUSY: "a cgroup that hands controllers down takes no process (cgroups(7))",
+}
 _P_PIDFD = 3
 _FDS_A_MESSAGE = 200
 
@@ -68,8 +71,12 @@ class Session:
             os.close(self._control)
             number = error.errno or 0
             what, at, hint = "new namespaces", "/linux/namespaces", ""
-            if number == errno.EACCES and cgroup_fd >= 0:  # clone(2), CLONE_INTO_CGROUP
-                what, at, hint = "the container's cgroup", "/linux/cgroupsPath", _DELEGATED
+            if cgroup_fd >= 0 and number in _CGROUP_HINTS:
+                what, at, hint = (
+                    "the container's cgroup",
+                    "/linux/cgroupsPath",
+                    _CGROUP_HINTS[number],
+                )
             text = f"start a process in {what}: {error.strerror}"
             raise KernelError(text, at=at, errno=number, hint=hint) from None
         finally:

@@ -195,7 +195,7 @@ else:
         "less than is used": (
             {"memory": {"limit": 4096, "checkBeforeUpdate": True}},
             "memory/limit",
-            "4096 is not more than what is used already",
+            "rejecting memory limit 4096: ",
             "",
             "memory.max",
         ),

@@ -372,7 +372,7 @@ CASES: dict[str, tuple[Change, str, str]] = {
     "memory limit": (
         put({"memory": {"limit": 4096, "checkBeforeUpdate": True}}, "linux", "resources"),
         "/linux/resources/memory/limit",
-        "4096",  # version 1: EBUSY, version 2: not more than what is used
+        "4096",  # version 1: EBUSY, version 2: rejected
     ),
     "cgroup root": (put("/", "linux", "cgroupsPath"), "/linux/cgroupsPath", "is the root"),
     # ---- devices
