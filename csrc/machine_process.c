@@ -60,9 +60,9 @@ long op_PRCTL(struct machine *m, const u64 *v)
 
 long op_KEYRING(struct machine *m, const u64 *v)
 {
-    /* The kernel's own permissions for a new session keyring, and search for the user: the
-     * container's may be another one than its creator. */
-    const u32 permissions = 0x3f130000 | 0x00080000;
+    /* All for who has it. Its owner may search, which joining it is, and exec has to; but not view: who
+     * does not know its name can't join it. */
+    const u32 permissions = 0x3f000000 | 0x00080000;
     long serial = sys(keyctl, KEYCTL_JOIN_SESSION_KEYRING, string(m, v[0]), 0, 0, 0);
 
     if (serial < 0)
@@ -130,38 +130,51 @@ long op_LOOPBACK_UP(struct machine *m, const u64 *v)
 
 /* ---- terminal */
 
-static long verify_ptmx(int fd)
+/* The devpts at dev/pts, before anything in it is opened. */
+static long open_devpts(struct machine *m, int root)
 {
-    struct statx status;
-    u64 type;
-    long error = fs_type(fd, &type);
+    u64 type, resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS;
 
+    m->detail = "/dev/pts";
+    long fd = open_beneath(root, "dev/pts", O_PATH | O_DIRECTORY, 0, resolve);
+    if (fd < 0)
+        return fd;
+    m->step = 1;
+    long error = fs_type((int)fd, &type);
+    if (error >= 0 && type != DEVPTS_MAGIC)
+        error = -ENODEV;
     if (error >= 0)
-        error = file_status(fd, &status);
-    if (error < 0)
-        return error;
-    bool right = type == DEVPTS_MAGIC && (status.stx_mode & S_TYPE) == S_CHR &&
-                 status.stx_rdev_major == TTYAUX_MAJOR && status.stx_rdev_minor == PTMX_MINOR;
-    return right ? 0 : -ENODEV;
+        return fd;
+    sys(close, fd);
+    return error;
+}
+
+/* Only the kernel makes files in a devpts; RESOLVE_NO_XDEV: what is mounted on one is none of them. */
+static long open_ptmx(struct machine *m, int root)
+{
+    u64 resolve = RESOLVE_BENEATH | RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS;
+    long devpts = open_devpts(m, root);
+
+    if (devpts < 0)
+        return devpts;
+    m->step = 2;
+    m->detail = "/dev/pts/ptmx";
+    long fd = open_beneath((int)devpts, "ptmx", O_RDWR | O_NOCTTY, 0, resolve);
+    sys(close, devpts);
+    return fd;
 }
 
 long op_PTY(struct machine *m, const u64 *v)
 {
     int unlock = 0;
-    u64 resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS;
+    long master = open_ptmx(m, m->slot[v[0]]);
 
-    m->detail = "/dev/pts/ptmx";
-    long master = open_beneath(m->slot[v[0]], "dev/pts/ptmx", O_RDWR | O_NOCTTY, 0, resolve);
     if (master < 0)
         return master;
-    m->step = 1;
-    long error = verify_ptmx((int)master);
+    m->step = 3;
+    long error = sys(ioctl, master, TIOCSPTLCK, &unlock);
     if (error >= 0) {
-        m->step = 2;
-        error = sys(ioctl, master, TIOCSPTLCK, &unlock);
-    }
-    if (error >= 0) {
-        m->step = 3;
+        m->step = 4;
         error = sys(ioctl, master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
     }
     if (error < 0) {

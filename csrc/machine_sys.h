@@ -45,8 +45,6 @@ typedef int64_t s64;
 #define MADV_DONTNEED 4
 #define CLOSE_RANGE_CLOEXEC 4U
 #define DEVPTS_MAGIC 0x1cd1
-#define TTYAUX_MAJOR 5
-#define PTMX_MINOR 2
 #ifndef __NR_fchmodat2
 #define __NR_fchmodat2 452 /* Linux 6.6 */
 #endif

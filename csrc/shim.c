@@ -153,7 +153,7 @@ int ocirt_ioctl(int fd, unsigned long request, unsigned long argument)
 int ocirt_join_keyring(const char *name)
 {
     /* As op_KEYRING of the machine, which says why. */
-    const unsigned int permissions = 0x3f130000 | 0x00080000;
+    const unsigned int permissions = 0x3f000000 | 0x00080000;
     long serial = syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, name);
 
     if (serial < 0)

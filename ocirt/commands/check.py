@@ -69,7 +69,7 @@ def _plan(document: dict[str, Any], bundle: str) -> list[OcirtError]:
     resources = (document.get("linux") or {}).get("resources") or {}
     try:
         normalise(resources.get("devices") or [])
-        compile_create(Request(document, bundle, "check", list))
+        compile_create(Request(document, bundle, list))
     except OcirtError as error:
         return [error]
     return []

@@ -47,8 +47,8 @@ def run(options: Options) -> int:
         Request(
             document,
             config.bundle,
-            "ID",
             mounts,
+            keyring="_ses.ID",
             filter=filter,
             rootless=is_rootless(),
             ordinary=is_ordinary(),

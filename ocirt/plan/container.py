@@ -49,7 +49,8 @@ class Request:
     ``document``: a config.json that was found valid; ``bundle``: its absolute folder;
     ``cgroup``: gives the parts of a mount of type cgroup (called only if there is one);
     ``first_fd``: descriptors from this number on are not the container's;
-    ``keyring``, ``pivot``: false with --no-new-keyring, --no-pivot;
+    ``keyring``: what its session keyring is called, "" with --no-new-keyring; ``pivot``: false with
+    --no-pivot;
     ``filter``: of system calls, made of linux.seccomp;
     ``rootless``: ocirt lacks the rights of the host's root; ``ordinary``: it has none at all;
     ``covered``: of ``switch_root``.
@@ -63,7 +64,6 @@ class Request:
         "filter",
         "first_fd",
         "groups",
-        "id",
         "keyring",
         "ordinary",
         "pivot",
@@ -74,10 +74,9 @@ class Request:
         self,
         document: dict[str, Any],
         bundle: str,
-        id: str,
         cgroup: Callable[[], list[CgroupMount]],
         first_fd: int = 3,
-        keyring: bool = True,
+        keyring: str = "",
         pivot: bool = True,
         filter: Filter | None = None,
         rootless: bool = False,
@@ -87,7 +86,6 @@ class Request:
         self.covered = covered or []
         self.document = document
         self.bundle = bundle
-        self.id = id
         self.cgroup = cgroup
         self.first_fd = first_fd
         self.keyring = keyring
@@ -114,7 +112,7 @@ def compile_create(request: Request) -> Plan:
     if linux.get("netDevices"):
         plan.sync(NET_DEVICES, "/linux/netDevices")
     if request.keyring:
-        process.join_keyring(plan, request.id, document["process"], "/process")
+        process.join_keyring(plan, request.keyring, document["process"], "/process")
     process.open_procfs_for_labels(plan, document["process"], "/process")
     if namespaces.has("user") and linux.get("sysctl"):
         # Only as long as a whole procfs can be seen may a user namespace have another one.

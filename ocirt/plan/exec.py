@@ -69,9 +69,8 @@ def compile_join_exec(
     linux: dict[str, Any],
     namespaces: Namespaces,
     *,
-    id: str,
     first_fd: int,
-    keyring: bool,
+    keyring: str,
     base: str,
     filter: Filter | None = None,
     groups: int = SET,
@@ -79,13 +78,13 @@ def compile_join_exec(
     """The plan of one process in a container.
 
     ``wanted``: a process object; ``base``: its JSON pointer, "" where it is a document of
-    its own; ``linux``: the container's; ``keyring``: join the container's session keyring;
+    its own; ``linux``: the container's; ``keyring``: what the container's session keyring is called, or "";
     ``filter``: of system calls; ``groups``: of ocirt.plan.groups.
     """
     plan = Plan()
     join(plan, namespaces, linux, wanted, groups)
     if keyring:
-        process.join_keyring(plan, id, wanted, base)
+        process.join_keyring(plan, keyring, wanted, base)
     process.open_procfs_for_labels(plan, wanted, base)
     if wanted.get("terminal"):
         root = plan.slot("root")

@@ -282,12 +282,12 @@ def _table() -> dict[str, Op]:
             "unmount {name} in {dir}",
         ),
         # ---- console
-        # Opens dev/pts/ptmx inside root, verifies devpts and device 5:2, unlocks it, opens
-        # the peer with TIOCGPTPEER: no path of /dev/pts is ever used (CVE-2025-52565).
+        # Sees that dev/pts inside root is a devpts, opens its own ptmx, unlocks it, and opens
+        # the peer with TIOCGPTPEER: no path in /dev/pts is followed (CVE-2025-52565).
         (
             "PTY",
             (("root", SLOT), ("master", SLOT_OUT), ("slave", SLOT_OUT)),
-            ("open", "verify", "unlock", "peer"),
+            ("find", "verify", "open", "unlock", "peer"),
             "make a pseudoterminal: {master}, {slave}",
         ),
         # Sends the descriptor to the host (REPORT_FD with the tag).

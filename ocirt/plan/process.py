@@ -37,9 +37,10 @@ SECBIT_NO_SETUID_FIXUP = 4
 _SYS_ADMIN = 1 << CAPABILITIES["CAP_SYS_ADMIN"]
 
 
-def join_keyring(plan: Plan, id: str, process: dict[str, Any], base: str) -> None:
-    """A session keyring of its own: the caller's keys are not the container's. It has the
-    process's SELinux label; the next execve(2) ends that this is so of new keys."""
+def join_keyring(plan: Plan, name: str, process: dict[str, Any], base: str) -> None:
+    """A session keyring of its own: the caller's keys are not the container's. It is new unless there
+    is one called ``name``. It has the process's SELinux label; the next execve(2) ends that this is
+    so of new keys."""
     label = process.get("selinuxLabel")
     if label:
         at = f"{base}/selinuxLabel"
@@ -47,7 +48,7 @@ def join_keyring(plan: Plan, id: str, process: dict[str, Any], base: str) -> Non
         path = "self/attr/keycreate"
         plan.add("WRITE", proc, path, label.encode(), at=at, note="SELinux label")
     # ENOSYS: no keyrings in this kernel. EDQUOT is an error: sharing one would be a leak.
-    plan.add("KEYRING", f"_ses.{id}", at="", note="keyring", skip=(errno.ENOSYS,))
+    plan.add("KEYRING", name, at="", note="keyring", skip=(errno.ENOSYS,))
 
 
 def compile_personality(plan: Plan, linux: dict[str, Any]) -> None:

@@ -145,7 +145,7 @@ def _request(
     if options.pre_dump:
         return {"type": messages.PRE_DUMP, "opts": opts}
     manager = from_state(state.cgroup)
-    plan = compile_plan(document, state.bundle, container.id, detect(), manager)
+    plan = compile_plan(document, state.bundle, detect(), manager)
     keys = found_in(state.pid, plan, document)
     opts["ext_mnt"] = [{"key": path, "val": key} for path, key in keys.items()]
     return {"type": messages.DUMP, "opts": opts}

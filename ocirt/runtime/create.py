@@ -154,15 +154,15 @@ class _Create:
 
             self.rdt = intel_rdt.plan(linux["intelRdt"], id)
         self.net_devices: Any = None  # a NetDevices of ocirt.runtime.net_devices
-        self.plan = self._compile(store, id)
         self.session: Session | None = None
         self.fds: dict[int, int] = {}
         self.limited = False
         self.hooked = False
         self.state = self._new_state(id)
+        self.plan = self._compile(store)
         self.container = store.create(id)
 
-    def _compile(self, store: Store, id: str) -> Plan:
+    def _compile(self, store: Store) -> Plan:
         linux = self.document.get("linux") or {}
         if linux.get("seccomp"):
             store.make_root()  # compiled filters are kept there
@@ -170,10 +170,9 @@ class _Create:
             Request(
                 self.document,
                 self.config.bundle,
-                id,
                 self._cgroup_mounts,
                 3 + self.options.preserve_fds,
-                self.options.keyring,
+                self.state.keyring,
                 self.options.pivot,
                 filter_of(linux, store.root),
                 is_rootless(),
@@ -196,7 +195,8 @@ class _Create:
     def _new_state(self, id: str) -> State:
         state = new_state(id, self.config)
         state.cgroup = self.manager.state()
-        state.keyring = self.options.keyring
+        if not self.options.keyring:
+            state.keyring = ""
         state.systemd_cgroup = self.options.cgroup_driver == "systemd"
         return state
 

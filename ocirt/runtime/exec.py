@@ -87,7 +87,6 @@ def execute(
         process,
         linux,
         namespaces,
-        id=state.id,
         first_fd=3 + options.preserve_fds,
         keyring=state.keyring,
         base=options.base,

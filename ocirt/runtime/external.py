@@ -34,7 +34,6 @@ NULL = "/dev/null"
 def compile_plan(
     document: dict[str, Any],
     bundle: str,
-    id: str,
     layout: Layout,
     manager: Manager,
     filter: Filter | None = None,
@@ -56,7 +55,6 @@ def compile_plan(
         Request(
             document,
             bundle,
-            id,
             lambda: cgroup_mounts(layout, manager, kinds),
             filter=filter,
         )

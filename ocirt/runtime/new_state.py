@@ -20,6 +20,8 @@ def new_state(id: str, config: Config) -> State:
     state = State(id)
     state.creator = os.getpid()
     state.creator_start = process_status(state.creator)[1]
+    # Keyrings are joined by name: what nobody can guess nobody can have made before.
+    state.keyring = f"_ses.{id}.{os.urandom(16).hex()}"
     state.bundle = config.bundle
     state.rootfs = root_path(document, config.bundle)
     state.annotations = document.get("annotations") or {}

@@ -114,9 +114,7 @@ class Restored:
         if linux.get("seccomp"):
             store.make_root()
         self.filter = filter_of(linux, store.root)
-        self.plan = compile_plan(
-            self.document, config.bundle, id, layout, self.manager, self.filter
-        )
+        self.plan = compile_plan(self.document, config.bundle, layout, self.manager, self.filter)
         self.user: Any = None  # a UserNamespace of ocirt.runtime.user_namespace
         if Namespaces(linux).has("user"):
             from ocirt.runtime.user_namespace import UserNamespace
@@ -183,7 +181,7 @@ class Restored:
         def prepare() -> bytes:
             report: dict[str, Any]
             try:
-                _leave_keyring(self.state.id)
+                _leave_keyring(self.state.keyring)
                 kernel.unshare(CLONE_NEWNS)
                 self.files.open_again(self.criu)
                 report = {"keys": stage.build()}
@@ -385,11 +383,11 @@ class Restored:
                 pass
 
 
-def _leave_keyring(id: str) -> None:
+def _leave_keyring(name: str) -> None:
     """In the process that will be CRIU: what it makes has its session keyring, and none is in the
     checkpoint. Without, the container would have the keys of our caller. Raises OSError."""
     try:
-        kernel.join_keyring(f"_ses.{id}")
+        kernel.join_keyring(name)
     except OSError as error:
         if error.errno != errno.ENOSYS:  # no keyrings in this kernel
             raise

@@ -38,8 +38,9 @@ class State:
     /proc/PID/stat), so that a pid that was given again is not taken for it;
     ``creator``, ``creator_start``: the same of the ``ocirt create``;
     ``created``: RFC 3339; ``cgroup``: of ``ocirt.cgroup.manager``; ``descriptors``: what 0, 1 and 2
-    were that the caller handed on (``descriptors_now``); ``devices``: of ``ocirt.runtime.update``, {} while the rules are those
-    of config.json; ``intel_rdt``: of ``ocirt.cgroup.intel_rdt``, {} while there is nothing of it;
+    were that the caller handed on (``descriptors_now``); ``devices``: of ``ocirt.runtime.update``, {}
+    while the rules are those of config.json; ``keyring``: what its session keyring is called, "" with
+    --no-new-keyring; ``intel_rdt``: of ``ocirt.cgroup.intel_rdt``, {} while there is nothing of it;
     ``root_mount``: of ``ocirt.host.root_mount``, {} without one.
     """
 
@@ -81,7 +82,7 @@ class State:
         self.devices: dict[str, Any] = {}
         self.intel_rdt: dict[str, Any] = {}
         self.root_mount: dict[str, Any] = {}
-        self.keyring = True
+        self.keyring = "_ses"
         self.systemd_cgroup = False
 
     def to_json(self) -> str:

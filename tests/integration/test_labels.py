@@ -22,7 +22,7 @@ import pytest
 # Of selinux.cil.
 LABEL, FILES = "u:r:container_t:s0:c1,c2", "u:object_r:file_t:s0:c1,c2"
 KEYCTL = {"x86_64": 250, "aarch64": 219}[os.uname().machine]
-KEYCTL_GET_SECURITY = 17
+KEYCTL_JOIN_SESSION_KEYRING, KEYCTL_GET_SECURITY = 1, 17
 # All is allowed but one file. attach_disconnected: a container's root is attached nowhere on the
 # host. The exec rule keeps a program that is executed in the profile.
 PROFILE = """
@@ -186,11 +186,21 @@ def labelled(bundle: Any) -> Any:
     return bundle.shell("exec sleep 60")
 
 
-def label_of_key(serial: str) -> str:
-    text = ctypes.create_string_buffer(256)
-    arguments = (KEYCTL_GET_SECURITY, int(serial, 16), text, len(text))
-    assert ctypes.CDLL(None).syscall(KEYCTL, *arguments) > 0
-    return text.value.decode()
+def label_of_keyring(name: str) -> str:
+    """Nobody sees it who has not joined it: so does a child."""
+    read, write = os.pipe()
+    if os.fork() == 0:
+        text = ctypes.create_string_buffer(256)
+        keyctl = ctypes.CDLL(None).syscall
+        serial = keyctl(KEYCTL, KEYCTL_JOIN_SESSION_KEYRING, name.encode())
+        keyctl(KEYCTL, KEYCTL_GET_SECURITY, serial, text, len(text))
+        os.write(write, text.value)
+        os._exit(0)
+    os.close(write)
+    with open(read) as file:
+        label = file.read()
+    os.wait()
+    return label
 
 
 SHOW_LABEL = "cat /proc/self/attr/current"
@@ -204,8 +214,8 @@ def test_selinux(selinux: None, ocirt: Any, labelled: Any, tmp_path: Path) -> No
     assert ocirt("exec", labelled.id, "sh", "-c", SHOW_LABEL).stdout == f"{LABEL}\0"
 
     keys = ocirt("exec", labelled.id, "cat", "/proc/keys").stdout.splitlines()
-    serial = next(line.split()[0] for line in keys if f"_ses.{labelled.id}" in line)
-    assert label_of_key(serial) == LABEL
+    name = next(line.split()[8] for line in keys if f"_ses.{labelled.id}" in line)
+    assert label_of_keyring(name.rstrip(":")) == LABEL
 
     shown = {}
     for line in Path(f"/proc/{pid}/mountinfo").read_text().splitlines():

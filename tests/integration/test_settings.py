@@ -372,6 +372,26 @@ def test_keyring_of_exec(user: bool, ocirt: Any, sleeper: Any) -> None:
     assert keyrings(ocirt, sleeper) == first
 
 
+def test_a_keyring_that_somebody_made_before(ocirt: Any, sleeper: Any) -> None:
+    """Keyrings are joined by name, and of two the kernel takes the older: the container's is none
+    that another has made for it, and no other may see what it is called."""
+
+    def set_out() -> None:
+        os.setuid(65534)
+        own_secret(f"_ses.{sleeper.id}".encode())
+
+    sleeper.document["linux"]["maskedPaths"] = []
+    with subprocess.Popen(["sleep", "600"], preexec_fn=set_out) as trap:
+        try:
+            start(ocirt, sleeper)
+            done = ocirt("exec", sleeper.id, "cat", "/proc/keys", check=True)
+            assert "ocirt-secret" not in done.stdout
+            [name] = {name for _, name in keyrings(ocirt, sleeper)} - {f"_ses.{sleeper.id}:"}
+        finally:
+            trap.kill()
+    assert name not in Path("/proc/keys").read_text()
+
+
 def test_no_new_keyring_of_exec(ocirt: Any, sleeper: Any) -> None:
     sleeper.document["linux"]["maskedPaths"] = []
     start(ocirt, sleeper, "--no-new-keyring")
@@ -486,11 +506,13 @@ def test_a_procfs_without_masks(flags: tuple[str, ...], ocirt: Any, bundle: Any)
     assert "mounted proc" in bundle.run(ocirt, *flags).stdout
 
 
-def own_secret() -> None:
-    """In a child: a session keyring with a key that nobody sees who has not that keyring."""
+def own_secret(keyring: bytes | None = None) -> None:
+    """In a child: a session keyring, which everybody may join by its name, with a key that nobody sees
+    who has not that keyring."""
     add_key, keyctl = {"x86_64": (248, 250), "aarch64": (217, 219)}[os.uname().machine]
     libc = ctypes.CDLL(None)
-    libc.syscall(keyctl, 1, None)  # KEYCTL_JOIN_SESSION_KEYRING
+    serial = libc.syscall(keyctl, 1, keyring)  # KEYCTL_JOIN_SESSION_KEYRING
+    assert libc.syscall(keyctl, 5, serial, 0x3F3F3F3F) == 0
     key = libc.syscall(add_key, b"user", b"ocirt-secret", b"x", 1, -3)
     assert libc.syscall(keyctl, 5, key, 0x3F000000) == 0  # KEYCTL_SETPERM
 

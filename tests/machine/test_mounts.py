@@ -351,21 +351,26 @@ def test_terminal(machine: Machine) -> None:
         os.close(number)
 
 
-@pytest.mark.parametrize("plant", ["link", "file", "null", "host"])
+@pytest.mark.parametrize("plant", ["link", "file", "null", "host", "folder", "mount"])
 def test_terminal_that_is_not_one(machine: Machine, plant: str) -> None:
-    """CVE-2025-52565: what lies at dev/pts/ptmx must be the ptmx of a devpts."""
+    """CVE-2025-52565: what lies at dev/pts/ptmx must be the ptmx of a devpts, and is not opened
+    before."""
     null = stat.S_IFCHR | 0o666
-    step, number = 1, errno.ENODEV
+    expected = (1, errno.ENODEV, "/dev/pts")
     steps = [make("dev/pts", out=7)]
     if plant == "link":
         steps += [op("SYMLINK", 7, "ptmx", "/null")]
-        step, number = 0, errno.ELOOP
     elif plant == "file":
         steps += [make("dev/pts/ptmx", KIND_FILE)]
     elif plant == "null":
         steps += [op("MKNOD", 7, "ptmx", null, os.makedev(1, 3), 0, 0)]
-    else:  # the device of the host's own ptmx, on a tmpfs
+    elif plant == "host":  # the device of the host's own ptmx, on a tmpfs
         steps += [op("MKNOD", 7, "ptmx", null, os.makedev(5, 2), 0, 0)]
-        step, number = 0, errno.ENOENT  # the kernel looks for a devpts beside it
+    elif plant == "folder":
+        steps = [make("dev", out=7), op("SYMLINK", 7, "pts", "/pts")]
+        expected = (0, errno.ELOOP, "/dev/pts")
+    else:  # over the real one
+        steps = _terminal(make("dev/pts/ptmx", KIND_FILE), op("ATTACH", NULL, TARGET))
+        expected = (2, errno.EXDEV, "/dev/pts/ptmx")
     report = machine.fail(*steps, op("PTY", ROOT, 8, 9))
-    assert (report.step, report.errno, report.text) == (step, number, "/dev/pts/ptmx")
+    assert (report.step, report.errno, report.text) == expected

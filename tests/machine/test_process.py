@@ -186,7 +186,7 @@ def test_keyring(start: Start) -> None:
     )
     with open(read) as file:
         line = next(line for line in file if "_ses.machine-test" in line).split()
-    assert line[4] == "3f1b0000"  # the possessor: all; the user: view, read, search, link
+    assert line[4] == "3f080000"  # the possessor: all; the user: search
 
 
 @needs_root

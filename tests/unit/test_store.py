@@ -224,7 +224,7 @@ def full_state() -> State:
     state.bundle, state.rootfs, state.owner = "/b", "/b/é\udc80", "root"
     state.created, state.oci_version = "2026-01-01T00:00:00Z", "1.3.0"
     state.annotations, state.cgroup = {"a": '"\n'}, {"folders": {"": "/x"}, "pure": True}
-    state.keyring, state.systemd_cgroup = False, True
+    state.keyring, state.systemd_cgroup = "_ses.a.b", True
     state.devices = {"": "x"}
     state.root_mount = {"ids": [1 << 40, 1 << 41], "boot": "b"}
     state.descriptors = ["pipe:[1]", "file:2:3", ""]
@@ -258,7 +258,7 @@ def test_a_state_of_an_older_version(store: Store) -> None:
     container = store.create("a")
     container.write("state.json", b'{"id": "a", "unknown": 1}')
     state = container.read_state()
-    assert state is not None and state.pid == 0 and state.keyring is True
+    assert state is not None and state.pid == 0 and state.keyring == "_ses"
 
 
 def test_links_are_not_followed(store: Store, tmp_path: Path) -> None:

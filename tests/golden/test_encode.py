@@ -1,12 +1,17 @@
-"""The bytes of a segment back to operations: what ``ocirt.plan.encode`` made, read independently."""
+"""The bytes that ``ocirt.plan.encode`` makes of every plan: they are read back to its operations."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ocirt.plan.encode import RECORD
+import pytest
+
+from ocirt.plan.encode import RECORD, encode_segment
 from ocirt.plan.ops import DATA, OPS, STR, STRS
-from ocirt.plan.program import Instruction
+from ocirt.plan.program import Instruction, Plan
+
+from .test_plans import MAKERS
 
 if TYPE_CHECKING:
     from ocirt.plan.program import Value
@@ -51,3 +56,12 @@ def decode_segment(segment: bytes) -> list[Instruction]:
         )
         found.append(Instruction(op, values, "", "", skip, number(base + 2, 2)))
     return found
+
+
+@pytest.mark.parametrize("maker", MAKERS, ids=lambda maker: str(maker.__name__))
+def test_segments_survive_encoding(maker: Callable[[], Plan]) -> None:
+    for _first, instructions, _name in maker().segments():
+        decoded = decode_segment(encode_segment(instructions))
+        assert [(i.op.name, list(i.values), i.skip, i.over) for i in decoded] == [
+            (i.op.name, list(i.values), i.skip, i.over) for i in instructions
+        ]
