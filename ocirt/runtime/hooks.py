@@ -80,13 +80,15 @@ def _standard(state: dict[str, Any], output: int, opened: list[int]) -> tuple[in
         if not path:
             streams.append(output)
             continue
-        flags = os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_NOCTTY | os.O_CLOEXEC
+        # A FIFO without a reader is refused: with the container locked we wait for nobody.
+        flags = os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
         try:
             fd = os.open(path, flags, 0o600)
         except OSError as error:
             text, at = f"{path}: {error.strerror}", f"/annotations/{name}"
             raise KernelError(text, at=at, errno=error.errno or 0) from None
         opened.append(fd)
+        os.set_blocking(fd, True)  # for the hook
         streams.append(fd)
     return stdin, streams[0], streams[1]
 

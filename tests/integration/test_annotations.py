@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,31 @@ def test_hooks_that_can_write_nowhere(
     assert text in done.stderr
     assert ocirt.ids() == []
     assert leftovers(bundle) == []
+
+
+def test_hooks_write_to_a_fifo(ocirt: Any, bundle: Any, tmp_path: Path, leftovers: Any) -> None:
+    """If somebody reads it: ocirt does not wait for that, with the container locked."""
+    path = tmp_path / "fifo"
+    os.mkfifo(path)
+    bundle.document["annotations"] = {"run.oci.hooks.stdout": str(path)}
+    # More than the FIFO takes at once: the hook waits for the reader, as for any other.
+    script = "dd if=/dev/zero bs=100000 count=1 2> /dev/null && echo end"
+    bundle.document["hooks"] = {
+        "createRuntime": [{"path": "/bin/sh", "args": ["sh", "-c", script]}]
+    }
+    done = bundle.run(ocirt)
+    assert done.returncode == 1
+    assert f"/annotations/run.oci.hooks.stdout: {path}: No such device or address" in done.stderr
+    assert ocirt.ids() == []
+    assert leftovers(bundle) == []
+    with open(tmp_path / "got", "wb") as got:
+        slow = ["sh", "-c", f"exec 3< {path}; sleep 0.3; cat <&3"]
+        with subprocess.Popen(slow, stdout=got):
+            fd = os.open(path, os.O_WRONLY)  # until it reads
+            done = bundle.run(ocirt)
+            os.close(fd)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "got").read_bytes() == bytes(100000) + b"end\n"
 
 
 def test_a_failing_hook_says_what_it_wrote_elsewhere(
