@@ -57,7 +57,7 @@ def run_start_container(container: Container, state: State, document: dict[str, 
     """Runs them in order, in the container's cgroup and with the filter of system calls and the
     limits of its processes: the programs are the container's. Raises OcirtError for the first that
     fails."""
-    from ocirt.runtime.kill import open_process
+    from ocirt.runtime.kill import open_process, open_root
 
     linux = document.get("linux") or {}
     namespaces = Namespaces(linux)
@@ -85,10 +85,10 @@ def run_start_container(container: Container, state: State, document: dict[str, 
             groups=rule(False, is_rootless()),
         )
         if "env" not in hook:
-            complete(environment_of(plan), wanted, f"/proc/{state.pid}/root")
+            complete(environment_of(plan), wanted, lambda: open_root(state, pidfd))
         # The file to execute is `path`; args[0] is only what it is called.
         _set_program(plan, hook["path"])
-        root = os.open(f"/proc/{state.pid}/root", os.O_PATH | os.O_CLOEXEC)
+        root = open_root(state, pidfd)
         try:
             pins = {"pidfd": pidfd, "folder": root}
             return _start_confined(plan, pins, standard, give, state, wanted)

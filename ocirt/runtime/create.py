@@ -394,7 +394,7 @@ class _Create:
         if self.user:
             self.user.give_cgroup(session.pid, self.manager)
         schedule.apply(session.pid, process, "/process")
-        complete(environment_of(self.plan), process, self._root_of(session.pid))
+        complete(environment_of(self.plan), process, self._open_root)
         if process.get("terminal"):
             from ocirt.runtime.console import hand_over
 
@@ -418,11 +418,13 @@ class _Create:
 
             write_pid_file(self.options.pid_file, session.pid)
 
-    def _root_of(self, pid: int) -> str:
-        """A path of the container's root; that of its process, where we may look at it."""
+    def _open_root(self) -> int:
+        """The container's root; that of its process, where we may look at it."""
+        assert self.session
+        path = f"/proc/{self.session.pid}/root"
         if self.user and self.user.joined and is_ordinary():
-            return f"/proc/self/fd/{self.fds[self.plan.slot('root')]}"
-        return f"/proc/{pid}/root"
+            path = f"/proc/self/fd/{self.fds[self.plan.slot('root')]}"
+        return os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def _give_listener(self, listener: int) -> None:
         assert self.session

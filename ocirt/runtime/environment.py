@@ -8,6 +8,7 @@ from ocirt.errors import StateError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 
@@ -36,7 +37,7 @@ def check_preserved(count: int) -> None:
             raise StateError(f"--preserve-fds {count}: descriptor {fd} is not open")
 
 
-def complete(environment: list[str], process: dict[str, Any], root: str) -> None:
+def complete(environment: list[str], process: dict[str, Any], open_root: Callable[[], int]) -> None:
     """As runc does: of a variable that is given more than once the last one counts; a HOME that is
     not given, or empty, is that of the user's entry in the container's passwd."""
     found: dict[str, str] = {}
@@ -47,7 +48,7 @@ def complete(environment: list[str], process: dict[str, Any], root: str) -> None
     if found.get("HOME", "HOME=") == "HOME=":
         from ocirt.host.users import home_of
 
-        fd = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        fd = open_root()
         try:
             home = home_of((process.get("user") or {}).get("uid") or 0, fd)
         finally:

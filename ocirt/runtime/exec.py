@@ -19,7 +19,7 @@ from ocirt.plan.verify import verify
 from ocirt.runtime import capabilities, schedule
 from ocirt.runtime.environment import complete
 from ocirt.runtime.filters import filter_of, give_listener
-from ocirt.runtime.kill import open_process
+from ocirt.runtime.kill import open_process, open_root
 from ocirt.runtime.session import Session
 from ocirt.runtime.status import status
 
@@ -97,14 +97,11 @@ def execute(
     manager = from_state(state.cgroup)
     if options.cgroups:
         manager = manager.sub(options.cgroups)
+    pins = {}
     try:
-        pidfd = open_process(state)
-    except ProcessLookupError:
-        raise _stopped() from None
-    pins = {"pidfd": pidfd}
-    if not namespaces.has("mount"):
-        pins["folder"] = os.open(f"/proc/{state.pid}/root", os.O_PATH | os.O_CLOEXEC)
-    try:
+        pidfd = pins["pidfd"] = open_process(state)
+        if not namespaces.has("mount"):
+            pins["folder"] = open_root(state, pidfd)
         with schedule.InitialAffinity(process, options.base):
             session = _start(plan, manager, state, options)
         try:
@@ -112,7 +109,7 @@ def execute(
                 _join_rdt(session.pid, state)
             fds = {pin.slot: pins[pin.kind] for pin in plan.pins}
             session.hand_over = lambda fd: give_listener(fd, linux, session.pid, state, now)
-            session.run(fds, {READY: lambda: _ready(session, state, process, options)})
+            session.run(fds, {READY: lambda: _ready(session, state, pidfd, process, options)})
             _hand_out(session, options)
         except KernelError as error:
             session.kill()
@@ -122,6 +119,8 @@ def execute(
         except BaseException:
             session.kill()
             raise
+    except ProcessLookupError:
+        raise _stopped() from None
     finally:
         for fd in pins.values():
             os.close(fd)
@@ -187,9 +186,11 @@ def _join_rdt(pid: int, state: State) -> None:
         log.warning(str(error))
 
 
-def _ready(session: Session, state: State, process: dict[str, Any], options: Options) -> None:
+def _ready(
+    session: Session, state: State, pidfd: int, process: dict[str, Any], options: Options
+) -> None:
     schedule.apply(session.pid, process, options.base, in_exec=True)
-    complete(environment_of(session.plan), process, f"/proc/{state.pid}/root")
+    complete(environment_of(session.plan), process, lambda: open_root(state, pidfd))
     if process.get("terminal"):
         from ocirt.runtime.console import hand_over
 

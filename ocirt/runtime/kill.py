@@ -55,6 +55,26 @@ def open_process(state: State) -> int:
     return pidfd
 
 
+def open_root(state: State, pidfd: int) -> int:
+    """The root folder, O_PATH, of the container's first process, which ``pidfd`` is. Raises
+    ProcessLookupError.
+
+    Looked at after the open: as long as that process is there, its pid is no other's.
+    """
+    try:
+        root = os.open(f"/proc/{state.pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise ProcessLookupError(3, "No such process") from None
+    try:
+        kernel.pidfd_send_signal(pidfd, 0)
+    except PermissionError:
+        pass  # but it is there
+    except BaseException:
+        os.close(root)
+        raise
+    return root
+
+
 def kill(container: Container, state: State | None, number: int, everyone: bool) -> None:
     """Raises StateError where there is nothing to signal (CONTRACT.md rows 18 and 35): that is
     no error for ``everyone``, which reaches processes that outlived the first one too. SIGKILL

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from ocirt import SPEC_VERSION
 from ocirt.cli import main
 from ocirt.errors import OcirtError
-from ocirt.runtime.kill import open_process, signal_number
+from ocirt.runtime.kill import open_process, open_root, signal_number
 from ocirt.runtime.status import process
 from ocirt.runtime.store import Container, State, Store
 
@@ -166,6 +166,30 @@ def test_kill_never_reaches_another_process(fakes: Fakes, call: Call) -> None:
     assert call("kill", "a", "KILL")[0] == 1
     assert call("delete", "--force", "a")[0] == 0
     assert running.poll() is None
+
+
+def test_root_of_a_process_that_has_ended(fakes: Fakes) -> None:
+    """Its pid may be another's by the time that its root is opened."""
+    running = fakes.make("a", "running")
+    state = fakes.store.open("a").read_state()
+    assert state is not None
+    pidfd = open_process(state)
+    try:
+        root = open_root(state, pidfd)
+        assert os.path.samestat(os.stat("/"), os.fstat(root))
+        os.close(root)
+        running.kill()
+        with pytest.raises(ProcessLookupError):  # a zombie's
+            os.waitid(os.P_PID, state.pid, os.WEXITED | os.WNOWAIT)
+            open_root(state, pidfd)
+        running.wait()
+        with pytest.raises(ProcessLookupError):
+            open_root(state, pidfd)
+        state.pid = os.getpid()
+        with pytest.raises(ProcessLookupError):
+            open_root(state, pidfd)
+    finally:
+        os.close(pidfd)
 
 
 # ---- delete
