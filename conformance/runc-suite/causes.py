@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 # FILE: TEST, with a * at the end for any ending; (kind, reason)
 Causes = list[tuple[str, tuple[str, str]]]
 
 
-def read_causes() -> Causes:
-    """Those that hold here: of KIND uml only in such a guest of conformance/vm."""
-    uml = os.environ.get("OCIRT_VM") == "uml"
+def read_causes(uml: bool) -> Causes:
+    """``uml``: with those of User Mode Linux."""
     found = []
     kind = reason = ""
     for line in (Path(__file__).parent / "causes").read_text().splitlines():
