@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from ocirt.criu.protobuf import Schema
 
-# images/seccomp.proto, images/mnt.proto, images/cgroup.proto, images/fdinfo.proto,
+# images/seccomp.proto, images/mnt.proto, images/fdinfo.proto,
 # images/userns.proto
 _SECCOMP: Schema = {"seccomp_filters": (1, [{"filter": (1, BYTES), "prev": (2, INT)}])}
 _MOUNT: Schema = {
@@ -29,12 +29,6 @@ _MOUNT: Schema = {
     "mountpoint": (7, TEXT),
     "sb_flags": (17, INT),
     "ext_key": (18, TEXT),
-}
-_FOLDER: Schema = {"dir_name": (1, TEXT), "properties": (3, [{"name": (1, TEXT)}])}
-_FOLDER["children"] = (2, [_FOLDER])
-_CGROUP: Schema = {
-    "sets": (1, [{"ctls": (2, [{"name": (1, TEXT), "path": (2, TEXT)}])}]),
-    "controllers": (2, [{"cnames": (1, [TEXT]), "dirs": (2, [_FOLDER])}]),
 }
 _ROW: Schema = {"inside": (1, INT), "outside": (2, INT), "size": (3, INT)}
 _MAPS: Schema = {"uidMappings": (1, [_ROW]), "gidMappings": (2, [_ROW])}
@@ -64,15 +58,14 @@ def check(folder: int) -> None:
             # mount(2) would bind its "source", which is a path of the host.
             raise StateError(f"the checkpoint's mount at {mount.get('mountpoint')} is none")
         for path in (mount.get("root") or "", mount.get("mountpoint") or ""):
-            _check_path(path, "mount")
-    images = (("files.img", _FILE), ("reg-files.img", _OLD_FILE), ("cgroup.img", _CGROUP))
+            check_path(path, "mount")
+    images = (("files.img", _FILE), ("reg-files.img", _OLD_FILE))
     for name, schema in images:
         for entry in _entries(folder, name, schema) if _is_there(folder, name) else ():
-            _check_path(entry.get("reg", entry).get("name") or "", "file")
-            _check_cgroups(entry)
+            check_path(entry.get("reg", entry).get("name") or "", "file")
 
 
-def _check_path(path: str, what: str) -> None:
+def check_path(path: str, what: str) -> None:
     """CRIU puts it behind that of a folder. Raises StateError where it would lead out of that."""
     if ".." in path.split("/"):
         raise StateError(f"the checkpoint has a {what} {path!r}")
@@ -128,30 +121,6 @@ def _parent(folder: int) -> int:
 
 def no_file(name: str) -> StateError:
     return StateError(f"{name} in the folder of the checkpoint is no regular file")
-
-
-def _check_cgroups(entry: dict[str, Any]) -> None:
-    """Raises StateError."""
-    paths = [
-        text
-        for each in entry.get("sets") or []
-        for ctl in each.get("ctls") or []
-        for text in ctl.values()
-    ]
-    for controller in entry.get("controllers") or []:
-        paths += controller.get("cnames") or []
-        folders = list(controller.get("dirs") or [])
-        while folders:
-            one = folders.pop()
-            paths.append(one.get("dir_name") or "")
-            folders += one.get("children") or []
-            for item in one.get("properties") or []:
-                name = item.get("name") or ""
-                # CRIU saves devices.list alone; the rules are the config's.
-                if "/" in name or name in ("devices.allow", "devices.deny"):
-                    raise StateError(f"the checkpoint has a property {name!r} of a cgroup")
-    for path in paths:
-        _check_path(path, "cgroup")
 
 
 def first_filters(folder: int) -> list[bytes]:

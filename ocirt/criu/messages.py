@@ -48,6 +48,7 @@ OPTIONS: Schema = {
     "external": (37, [TEXT]),
     "empty_ns": (38, INT),
     "join_ns": (39, [JOIN]),
+    "cgroup_dump_controller": (43, [TEXT]),
     "freeze_cgroup": (44, TEXT),
     "tcp_skip_in_flight": (46, BOOL),
     "lazy_pages": (48, BOOL),

@@ -20,9 +20,18 @@ def tree(pid: int) -> list[int]:
 
 def cgroup_roots(pid: int) -> list[dict[str, str]]:
     """The cgroups of a process, in the words of CRIU: [{"ctrl": controller, "path": cgroup}]."""
+    return [
+        {"ctrl": name, "path": path}
+        for controllers, path in hierarchies(pid)
+        for name in controllers.split(",")
+    ]
+
+
+def hierarchies(pid: int) -> list[tuple[str, str]]:
+    """(names of the controllers, cgroup of a process), of every hierarchy (proc_pid_cgroup(5))."""
     found = []
     with open(f"/proc/{pid}/cgroup", encoding="utf-8", errors="surrogateescape") as file:
         for line in file:
             _number, controllers, path = line.rstrip("\n").split(":", 2)
-            found += [{"ctrl": name, "path": path} for name in controllers.split(",")]
+            found.append((controllers, path))
     return found

@@ -11,7 +11,7 @@ from ocirt.criu import messages
 from ocirt.criu.files import DESCRIPTORS, Files
 from ocirt.criu.images import check_files
 from ocirt.criu.process import Criu, check_feature, check_version
-from ocirt.criu.tree import tree
+from ocirt.criu.tree import hierarchies, tree
 from ocirt.errors import OcirtError, StateError
 from ocirt.host.constants import CLONE_NEWNET
 from ocirt.host.mountinfo import mounts
@@ -142,9 +142,15 @@ def _request(
     freezer = find(state.cgroup)
     if freezer:
         opts["freeze_cgroup"] = freezer.folder
+    manager = from_state(state.cgroup)
+    # Of the other hierarchies CRIU would save all there is: the host's cgroups.
+    opts["cgroup_dump_controller"] = [
+        names
+        for names, path in hierarchies(state.pid)
+        if any(f"{path}/".startswith(f"{own}/") for own in manager.cgroups.values())
+    ]
     if options.pre_dump:
         return {"type": messages.PRE_DUMP, "opts": opts}
-    manager = from_state(state.cgroup)
     plan = compile_plan(document, state.bundle, detect(), manager)
     keys = found_in(state.pid, plan, document)
     opts["ext_mnt"] = [{"key": path, "val": key} for path, key in keys.items()]

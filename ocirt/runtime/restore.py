@@ -16,7 +16,7 @@ from ocirt.cgroup.device_rules import normalise
 from ocirt.cgroup.layout import detect
 from ocirt.cgroup.manager import plan as plan_cgroup
 from ocirt.config.load import Config, load
-from ocirt.criu import images, messages, sharing
+from ocirt.criu import cgroups, images, messages, sharing
 from ocirt.criu.files import DESCRIPTORS, Files
 from ocirt.criu.process import Criu, check_feature, check_version
 from ocirt.criu.tree import cgroup_roots, tree
@@ -236,11 +236,11 @@ class Restored:
         return found
 
     def _call(self, keys: list[list[str]]) -> None:
+        self.cgroups = cgroup_roots(self.criu.pid)  # where the processes go too
         self._check_image({key for key, _path in keys})
         slaves = {mount.point for mount in mounts(self.criu.pid) if mount.is_slave()}
         sources = [[sharing.ROOT, self.root], *keys]
         sharing.separate(self.files.image, {key for key, path in sources if path in slaves})
-        self.cgroups = cgroup_roots(self.criu.pid)  # where the processes go too
         options = {
             **self.folders,
             **common_options(self.document),
@@ -263,6 +263,8 @@ class Restored:
     def _check_image(self, keys: set[str]) -> None:
         """CRIU would refuse a mount that it can't find, in words of its own."""
         images.check(self.files.image)
+        own = self.manager.cgroups.values()
+        cgroups.keep(self.files.image, {c["ctrl"] for c in self.cgroups if c["path"] in own})
         for maps in images.id_maps(self.files.image):
             check_maps(maps, self.document.get("linux") or {})
         for key, path in images.external_mounts(self.files.image).items():

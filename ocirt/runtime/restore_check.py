@@ -72,7 +72,7 @@ def check(restored: Restored) -> None:
         for task in os.listdir(f"/proc/{one}/task"):
             rules.check(_status(f"/proc/{one}/task/{task}/status"), restored.filter is not None)
         rules.check_limits(one)
-        rules.check_profile(one, restored.options.plain.get("lsm_profile") or "")
+        rules.check_labels(one, restored.options.plain.get("lsm_profile") or "")
         _check_cgroups(one, restored.cgroups)
         if not rules.admin:
             _check_same(one, namespaces)
@@ -177,19 +177,29 @@ class _Rules:
             text = f"process {pid} has an oom_score_adj of {score}"
             raise _violation(text, "/process/oomScoreAdj")
 
-    def check_profile(self, pid: int, other: str) -> None:
-        """AppArmor's; ``other``: what --lsm-profile puts in its place, or "". Raises StateError."""
-        wanted = self._process.get("apparmorProfile")
-        if not wanted or wanted == "unconfined":
-            return
-        try:
-            with open(f"/proc/{pid}/attr/apparmor/current", encoding="utf-8") as file:
-                found = file.read().strip()
-        except OSError:
-            return  # no AppArmor here
+    def check_labels(self, pid: int, other: str) -> None:
+        """AppArmor's profile, SELinux's label; ``other``: what --lsm-profile puts in the place of one,
+        or "". Raises StateError."""
         kind, _, given = other.partition(":")
-        if not is_profile(found, given if kind == "apparmor" else wanted):
-            raise _violation(f"process {pid} is {found}", "/process/apparmorProfile")
+        profile, label = (self._process.get(key) for key in ("apparmorProfile", "selinuxLabel"))
+        if profile and profile != "unconfined":
+            found = _read(f"/proc/{pid}/attr/apparmor/current")  # not there: no AppArmor here
+            if found and not is_profile(found, given if kind == "apparmor" else profile):
+                raise _violation(f"process {pid} is {found}", "/process/apparmorProfile")
+        if label:
+            found = _read(f"/proc/{pid}/attr/current")
+            if found != (given if kind == "selinux" else label):
+                text = f"process {pid} is {found or 'without a label'}"
+                raise _violation(text, "/process/selinuxLabel")
+
+
+def _read(path: str) -> str:
+    """A label, or "" where the kernel has none to tell."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read().strip("\0\n ")
+    except OSError:
+        return ""
 
 
 def is_profile(found: str, wanted: str) -> bool:

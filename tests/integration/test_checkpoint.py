@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from ocirt.cgroup.freezer import find
 from ocirt.host.mountinfo import mounts
 
 from .conftest import COMMAND
@@ -95,6 +96,10 @@ class Saved:
         assert ready, "no answer"
         return os.read(self.read_end, 4096).decode().strip()
 
+    def kept(self) -> Any:
+        """The state file."""
+        return json.loads((self.ocirt.root / self.id / "state.json").read_text())
+
     def status(self) -> str:
         return str(self.ocirt.state(self.id)["status"])
 
@@ -117,24 +122,41 @@ def start_time(pid: int) -> str:
 # ---- what it is for
 
 
-def test_other_cgroups_are_left_alone(saved: Saved) -> None:
-    """Those that have gone meanwhile do not come back."""
-    name = f"ocirt-bystander-{os.getpid()}"
-    points = {mount.point for mount in mounts() if mount.fs_type in ("cgroup", "cgroup2")}
-    others = [Path(point) / name for point in points if os.access(point, os.W_OK)]
-    saved.run()
-    for folder in others:
-        folder.mkdir()
+@contextlib.contextmanager
+def hierarchies(point: Path) -> Iterator[list[Path]]:
+    """Folders of all, also of version 2 where that is mounted nowhere: containers have no cgroup in
+    it then."""
+    point.mkdir(exist_ok=True)
+    subprocess.run(["mount", "-t", "cgroup2", "none", point], check=True)
     try:
-        assert saved.checkpoint() == ""
+        seen = {mount.point for mount in mounts() if mount.fs_type in ("cgroup", "cgroup2")}
+        yield [Path(folder) for folder in seen if os.access(folder, os.W_OK)]
     finally:
-        for folder in others:
-            folder.rmdir()
+        subprocess.run(["umount", point], check=True)
+
+
+@pytest.mark.parametrize("mode", ["soft", "full"])
+def test_other_cgroups_are_left_alone(saved: Saved, mode: str) -> None:
+    """Those that have gone meanwhile do not come back."""
+    flags, name = ["--manage-cgroups-mode", mode], f"ocirt-bystander-{os.getpid()}"
+    point = saved.folder / "cgroup2"
+    saved.run()
+    with hierarchies(point) as folders:
+        for folder in folders:
+            (folder / name).mkdir(exist_ok=True)  # that of version 2 may be mounted twice
+    said = saved.checkpoint(*flags)
+    with hierarchies(point) as folders:
+        for folder in folders:
+            with contextlib.suppress(FileNotFoundError):
+                (folder / name).rmdir()
+    assert said == ""
     saved.pipes()
-    assert saved.restore() == ""
-    back = [folder for folder in others if folder.exists()]
-    for folder in back:
-        folder.rmdir()
+    assert saved.restore(*flags) == ""
+    with hierarchies(point) as folders:
+        back = [folder / name for folder in folders if (folder / name).exists()]
+        for each in back:
+            with contextlib.suppress(FileNotFoundError):
+                each.rmdir()
     assert back == []
 
 
@@ -152,7 +174,7 @@ def test_goes_on(saved: Saved, leftovers: Callable[[Any], list[str]]) -> None:
         state = saved.ocirt.state(saved.id)
         assert state["status"] == "running" and state["bundle"] == str(saved.bundle.path)
         assert (saved.folder / "pid").read_text() == str(state["pid"])
-        kept = json.loads((saved.ocirt.root / saved.id / "state.json").read_text())
+        kept = saved.kept()
         assert str(kept["pid_start"]) == start_time(state["pid"])
     assert saved.exec("hostname") == "ocirt"
     assert "container that is running" in saved.call("start", saved.id)
@@ -533,7 +555,7 @@ def test_cgroups(saved: Saved, mode: str) -> None:
     pid = saved.ocirt.state(saved.id)["pid"]
     places = {line.split(":", 2)[2] for line in open(f"/proc/{pid}/cgroup").read().splitlines()}
     assert path in places
-    kept = json.loads((saved.ocirt.root / saved.id / "state.json").read_text())["cgroup"]
+    kept = saved.kept()["cgroup"]
     files = [Path(folder) / "pids.max" for folder in kept["folders"].values()]
     assert [file.read_text().strip() for file in files if file.exists()] == ["60"]
     assert saved.say("a") == "1 a"
@@ -668,6 +690,34 @@ def test_killed_checkpoint(saved: Saved, tmp_path: Path) -> None:
     process.wait()
     assert saved.say("a") == "1 a"
     assert saved.checkpoint() == ""
+
+
+def test_killed_while_it_is_frozen(saved: Saved, leftovers: Callable[[Any], list[str]]) -> None:
+    """Both CRIU, which freezes the container, and ocirt: it is paused then, if the cgroup tells, and
+    delete --force removes it."""
+    saved.run()
+    freezer = find(saved.kept()["cgroup"])
+    assert freezer
+    for _turn in range(20):
+        process = subprocess.Popen(
+            [COMMAND, "--root", saved.ocirt.root, "checkpoint", "--leave-running"]
+            + ["--image-path", saved.image, saved.id],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        while process.poll() is None and not freezer.is_frozen():
+            pass
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        if freezer.is_frozen():
+            break
+    assert freezer.is_frozen()
+    assert saved.status() == "paused"
+    assert saved.call("delete", "--force", saved.id) == ""
+    assert leftovers(saved.bundle) == [] and saved.ocirt.ids() == []
 
 
 # ---- attacks: CVE-2026-92574, CVE-2024-8676, and names that CRIU takes apart

@@ -19,6 +19,8 @@ from typing import Any
 
 import pytest
 
+from .conftest import COMMAND
+
 # Of selinux.cil.
 LABEL, FILES = "u:r:container_t:s0:c1,c2", "u:object_r:file_t:s0:c1,c2"
 KEYCTL = {"x86_64": 250, "aarch64": 219}[os.uname().machine]
@@ -244,6 +246,35 @@ def test_selinux_in_exec(selinux: None, ocirt: Any, labelled: Any, tmp_path: Pat
     assert done.returncode == 255
     assert "config.json#/process/selinuxLabel: SELinux label: " in done.stderr
     assert "EINVAL" in done.stderr
+
+
+def test_selinux_of_a_checkpoint(
+    selinux: None, needs_criu: Any, ocirt: Any, labelled: Any, tmp_path: Path
+) -> None:
+    """Debian's criu knows no labels: what it restores has ours, and not the config's."""
+    needs_criu()
+    del labelled.document["linux"]["mountLabel"]
+    image = ["--image-path", str(tmp_path / "image")]
+    quiet: dict[str, Any] = {"stdin": subprocess.DEVNULL, "check": False}
+    command = [str(COMMAND), "--root", str(ocirt.root)]
+    with open(tmp_path / "log", "w+") as log:
+        streams = {"stdout": log, "stderr": log, **quiet}
+        run = [*command, "run", "-d", "--bundle", str(labelled.write()), labelled.id]
+        done = subprocess.run(run, **streams)
+        done = subprocess.run([*command, "checkpoint", *image, labelled.id], **streams)
+        assert done.returncode == 0, (tmp_path / "log").read_text()
+        restore = [*command, "restore", "-d", *image, "--bundle", str(labelled.path), labelled.id]
+        done = subprocess.run(restore, **streams)
+        said = (tmp_path / "log").read_text()
+        if done.returncode == 0:
+            pid = ocirt.state(labelled.id)["pid"]
+            assert Path(f"/proc/{pid}/attr/current").read_text() == f"{LABEL}\0"
+        else:
+            assert "config.json#/process/selinuxLabel: the checkpoint does not keep" in said, said
+            assert ocirt.ids() == []
+            del labelled.document["process"]["selinuxLabel"]
+            labelled.write()
+            assert subprocess.run(restore, **streams).returncode == 0
 
 
 def test_selinux_of_another_kind(selinux: None, ocirt: Any, labelled: Any) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from ocirt.criu import images
 from ocirt.criu.protobuf import BYTES, INT, TEXT, Malformed, encode
-from ocirt.errors import OcirtError, StateError
+from ocirt.errors import StateError
 
 COMMON = (0x54564319).to_bytes(4, "little")
 SECCOMP = (0x64413049).to_bytes(4, "little")
@@ -18,7 +18,6 @@ MOUNTS = (0x55563928).to_bytes(4, "little")
 USERNS = (0x55474906).to_bytes(4, "little")
 FILES = (0x56303138).to_bytes(4, "little")
 OLD_FILES = (0x50363636).to_bytes(4, "little")
-CGROUP = (0x59383330).to_bytes(4, "little")
 
 
 @pytest.fixture
@@ -98,43 +97,6 @@ def test_a_file_elsewhere(tmp_path: Path, folder: int) -> None:
         with pytest.raises(StateError, match="a file"):
             images.check(folder)
         (tmp_path / f"{image}.img").unlink()
-
-
-@pytest.mark.parametrize(
-    ("part", "value"),
-    [
-        ("name", "../x"),
-        ("name", "devices.allow"),
-        ("dir_name", "a/../../b"),
-        ("dir_name", "..\0"),
-        ("cnames", ".."),
-        ("path", "/../x"),
-    ],
-)
-def test_cgroups(tmp_path: Path, folder: int, part: str, value: str) -> None:
-    def image(**parts: str) -> None:
-        words = {"name": "pids.max", "dir_name": "a..", "cnames": "pids", "path": "/a/..b", **parts}
-        item = {"name": words["name"]}
-        inner = {"dir_name": words["dir_name"], "properties": [item]}
-        outer = {"dir_name": "", "children": [inner]}
-        inside = {"dir_name": (1, TEXT), "properties": (3, [{"name": (1, TEXT)}])}
-        schema = {
-            "sets": (1, [{"ctls": (2, [{"path": (2, TEXT)}])}]),
-            "controllers": (
-                2,
-                [{"cnames": (1, [TEXT]), "dirs": (2, [{**inside, "children": (2, [inside])}])}],
-            ),
-        }
-        controllers = [{"cnames": [words["cnames"]], "dirs": [outer]}]
-        sets = [{"ctls": [{"path": words["path"]}]}]
-        data = encode(schema, {"sets": sets, "controllers": controllers})
-        (tmp_path / "cgroup.img").write_bytes(COMMON + CGROUP + message(data))
-
-    image()
-    images.check(folder)
-    image(**{part: value})
-    with pytest.raises(OcirtError):
-        images.check(folder)
 
 
 def test_maps(tmp_path: Path, folder: int) -> None:
