@@ -243,3 +243,16 @@ def faulty(ocirt: Runtime, tracer: Path) -> Any:
     from .faults import Faults
 
     return Faults(tracer, ocirt.root)
+
+
+@pytest.fixture
+def saved(
+    needs_criu: Callable[..., None], ocirt: Runtime, bundle: Bundle, tmp_path: Path
+) -> Iterator[Any]:
+    """A ``Saved`` of checkpoints.py."""
+    from .checkpoints import Saved
+
+    needs_criu()
+    it = Saved(ocirt, bundle, tmp_path)
+    yield it
+    it.close()

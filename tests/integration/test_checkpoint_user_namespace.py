@@ -11,12 +11,9 @@ import pytest
 
 from ocirt.criu.protobuf import INT, encode
 
-from .test_checkpoint import Saved, bind, criu, refused, saved, tmpfs
+from .checkpoints import Saved, bind, refused, tmpfs
 from .test_forged_checkpoint import rewrite
 from .test_user_namespace import COUNT, FIRST, mapped, own, status
-
-__all__ = ["criu", "saved"]
-pytestmark = pytest.mark.usefixtures("criu")
 
 
 @pytest.fixture

@@ -12,14 +12,11 @@ import pytest
 
 from ocirt.criu.protobuf import INT, TEXT, encode
 
-from .test_checkpoint import ANSWER, FILTER, Saved, criu, link, saved, tmpfs
+from .checkpoints import ANSWER, FILTER, Saved, link, tmpfs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ocirt.criu.protobuf import Schema
-
-__all__ = ["criu", "saved"]
-pytestmark = pytest.mark.usefixtures("criu")
 
 
 def entries(image: Path) -> tuple[bytes, list[bytes]]:
