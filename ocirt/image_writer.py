@@ -28,8 +28,13 @@ if TYPE_CHECKING:
 
     Body = TypeVar("Body", ast.Module, ast.ClassDef, ast.FunctionDef)
 
-# Every verb that has an image loads them, in this order; some are part of some interpreters.
-_SHARED_OBJECTS = ("_cffi_backend", "ocirt._shim", "_json", "_blake2")
+# And the module that imports it, in the order to load them; some are part of some interpreters.
+_SHARED_OBJECTS = (
+    ("_cffi_backend", "ocirt.host.kernel"),
+    ("ocirt._shim", "ocirt.host.kernel"),
+    ("_json", "ocirt.json_text"),
+    ("_blake2", "ocirt.seccomp.cache"),
+)
 
 
 def write(folder: str, verb: str) -> None:
@@ -76,7 +81,8 @@ def _entries(folder: str, verb: str) -> list[tuple[Source, Module]]:
         __import__(f"ocirt.{name}")
     done.sort(key=lambda loader: ("ocirt.image", "ocirt", loader.name).index(loader.name))
     image, package, *others = (_entry(loader, folder) for loader in done)
-    return [image, package, *_shared_objects(folder), *others]
+    needed = {loader.name for loader in done}
+    return [image, package, *_shared_objects(folder, needed), *others]
 
 
 def _is_ours(name: str) -> bool:
@@ -90,9 +96,12 @@ def _entry(loader: SourceFileLoader, folder: str) -> tuple[Source, Module]:
     return source, (loader.name, source[0], loader.is_package(loader.name), code)
 
 
-def _shared_objects(folder: str) -> list[tuple[Source, Module]]:
+def _shared_objects(folder: str, needed: set[str]) -> list[tuple[Source, Module]]:
+    """Those of the modules ``needed``."""
     found: list[tuple[Source, Module]] = []
-    for name in _SHARED_OBJECTS:
+    for name, user in _SHARED_OBJECTS:
+        if user not in needed:
+            continue
         __import__(name)
         path = getattr(sys.modules[name], "__file__", "")
         if path:
