@@ -60,8 +60,8 @@ long op_PRCTL(struct machine *m, const u64 *v)
 
 long op_KEYRING(struct machine *m, const u64 *v)
 {
-    /* All for who has it. Its owner may search, which joining it is, and exec has to; but not view: who
-     * does not know its name can't join it. */
+    /* All for who has it. Its owner may search, which joining it is, and exec has to; but not view,
+     * but for the moment before this: who does not know its name can't join it. */
     const u32 permissions = 0x3f000000 | 0x00080000;
     long serial = sys(keyctl, KEYCTL_JOIN_SESSION_KEYRING, string(m, v[0]), 0, 0, 0);
 
@@ -149,7 +149,7 @@ static long open_devpts(struct machine *m, int root)
     return error;
 }
 
-/* Only the kernel makes files in a devpts; RESOLVE_NO_XDEV: what is mounted on one is none of them. */
+/* Only the kernel makes files in a devpts. RESOLVE_NO_XDEV: what is mounted on one is none. */
 static long open_ptmx(struct machine *m, int root)
 {
     u64 resolve = RESOLVE_BENEATH | RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS;

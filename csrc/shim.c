@@ -1,5 +1,5 @@
-/* The shim: system calls that Python's os module lacks. Its siblings shim_*.c start the machine, send
- * descriptors and load device programs.
+/* The shim: system calls that Python's os module lacks. Its siblings shim_*.c start the machine,
+ * send descriptors and load device programs.
  *
  * Mechanism only. Nothing here is kept between calls, and nothing allocates.
  */

@@ -78,7 +78,7 @@ def compile_join_exec(
     """The plan of one process in a container.
 
     ``wanted``: a process object; ``base``: its JSON pointer, "" where it is a document of
-    its own; ``linux``: the container's; ``keyring``: what the container's session keyring is called, or "";
+    its own; ``linux``: the container's; ``keyring``: what its session keyring is called, or "";
     ``filter``: of system calls; ``groups``: of ocirt.plan.groups.
     """
     plan = Plan()

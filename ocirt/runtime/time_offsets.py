@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
 
 def write_time_offsets(pid: int, offsets: dict[str, Any]) -> None:
-    """Of the namespace that children of ``pid`` will be in (time_namespaces(7)). Raises OcirtError."""
+    """Of the namespace that children of ``pid`` will be in (time_namespaces(7)). Raises
+    OcirtError."""
     lines = [f"{c} {o.get('secs') or 0} {o.get('nanosecs') or 0}" for c, o in offsets.items()]
     fd = os.open(f"/proc/{pid}/timens_offsets", os.O_WRONLY | os.O_CLOEXEC)
     try:
