@@ -18,6 +18,7 @@ from ocirt.host.mountinfo import mounts
 from ocirt.host.rootless import is_rootless
 from ocirt.json_text import dumps, loads
 from ocirt.plan.namespaces import Namespaces
+from ocirt.runtime import notify
 from ocirt.runtime.delete import delete
 from ocirt.runtime.external import compile_plan, found_in, mount_id
 from ocirt.runtime.status import living
@@ -76,6 +77,8 @@ def checkpoint(container: Container, options: Options) -> None:
         raise StateError(f"container {container.id} was not started: there is nothing to save")
     check_version()
     document = loads(container.read(CONFIG), CONFIG)
+    if notify.has_folder(container):
+        notify.add_mount(document, container.folder)
     if options.parent.startswith("/"):
         raise StateError(f"--parent-path {options.parent}: it must be relative to --image-path")
     files = Files(options.image, options.work, _LOG, make=True)

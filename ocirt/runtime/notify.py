@@ -34,6 +34,15 @@ def add_mount(document: dict[str, Any], state_folder: str) -> None:
     process["env"] = [*(process.get("env") or []), f"NOTIFY_SOCKET={_INSIDE}/{NAME}"]
 
 
+def has_folder(container: Container) -> bool:
+    """Was it created so?"""
+    try:
+        os.stat(FOLDER, dir_fd=container.fd)
+    except FileNotFoundError:
+        return False
+    return True
+
+
 def make_folder(container: Container) -> None:
     """Raises OSError."""
     os.mkdir(FOLDER, 0o755, dir_fd=container.fd)
@@ -58,7 +67,7 @@ class Proxy:
 
     def __init__(self, container: Container, host: str) -> None:
         """Raises OSError."""
-        self._host = "\0" + host[1:] if host.startswith("@") else host
+        self._host = host
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.fd = self._socket.fileno()
         # By the descriptor: the path of a socket is short.
@@ -84,20 +93,22 @@ class Proxy:
         """Hands on what the container says: was that ``READY=``?"""
         for line in self._socket.recv(_SIZE).split(b"\n"):
             if line.startswith(b"READY="):
-                self._tell(line, main_pid)
+                tell(self._host, line, main_pid)
                 return True
         return False
 
-    def _tell(self, line: bytes, main_pid: int) -> None:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as host:
-            try:
-                host.connect(self._host)
-                host.send(line + b"\n")
-                host.send(b"MAINPID=%d\n" % main_pid)
-                _barrier(host)
-            except OSError as error:
-                text = f"NOTIFY_SOCKET: {error.strerror}"
-                raise KernelError(text, errno=error.errno or 0) from None
+
+def tell(host: str, line: bytes, main_pid: int) -> None:
+    """``host``: the value of NOTIFY_SOCKET; ``line``: READY=. Raises KernelError."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as peer:
+        try:
+            peer.connect("\0" + host[1:] if host.startswith("@") else host)
+            peer.send(line + b"\n")
+            peer.send(b"MAINPID=%d\n" % main_pid)
+            _barrier(peer)
+        except OSError as error:
+            text = f"NOTIFY_SOCKET: {error.strerror}"
+            raise KernelError(text, errno=error.errno or 0) from None
 
 
 def _barrier(host: socket.socket) -> None:

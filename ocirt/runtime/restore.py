@@ -27,6 +27,7 @@ from ocirt.host.mountinfo import mounts
 from ocirt.host.pins import open_pin
 from ocirt.json_text import dumps, loads
 from ocirt.plan.namespaces import Namespaces
+from ocirt.runtime import notify
 from ocirt.runtime.checkpoint import NAMESPACE_KEYS, common_options, require_root
 from ocirt.runtime.checkpoint import Options as CheckpointOptions
 from ocirt.runtime.console import check_console, hand_over
@@ -90,6 +91,8 @@ def restore(store: Store, id: str, options: Options) -> Restored:
     try:
         restored = Restored(config, store, id, options, files)
         restored.run()
+        if restored.notify:  # it was ready before it was saved
+            notify.tell(os.environ["NOTIFY_SOCKET"], b"READY=1", restored.pid)
         return restored
     finally:
         files.close()
@@ -111,6 +114,14 @@ class Restored:
         self.manager = plan_cgroup(driver, layout, self.document, id, annotations)
         self.device_rules = normalise((linux.get("resources") or {}).get("devices") or [])
         devices.check(self.manager, self.device_rules)
+        self.notify = bool(os.environ.get("NOTIFY_SOCKET"))
+        if self.notify:
+            notify.add_mount(self.document, os.path.join(store.root, id))
+        self.rdt: Any = None  # a Group of ocirt.cgroup.intel_rdt
+        if "intelRdt" in linux:
+            from ocirt.cgroup import intel_rdt
+
+            self.rdt = intel_rdt.plan(linux["intelRdt"], id)
         if linux.get("seccomp"):
             store.make_root()
         self.filter = filter_of(linux, store.root)
@@ -144,12 +155,16 @@ class Restored:
             self.container.write_state(self.state)
             self.container.write(CONFIG, self.raw)
             self.manager.create()
+            if self.notify:
+                notify.make_folder(self.container)
             for pin in self.plan.pins:
                 if pin.kind not in ("fifo", "namespace"):
                     self.fds[pin.slot] = open_pin(pin)
             keys = self._start()
             self.manager.join(self.criu.pid)
             self.manager.enter(self.criu.pid)
+            if self.rdt:
+                self.rdt.apply(self.criu.pid, self._save_rdt)
             # CRIU opens what the image says was open: whoever has a device open keeps it.
             self.manager.limit_devices(self.device_rules)
             self._call(keys)
@@ -165,6 +180,10 @@ class Restored:
             self.manager.close()
             if self.net_devices:
                 self.net_devices.close()
+
+    def _save_rdt(self, state: dict[str, Any]) -> None:
+        self.state.intel_rdt = state
+        self.container.write_state(self.state)
 
     # ---- CRIU's process
 
@@ -342,16 +361,17 @@ class Restored:
 
     def _join_time(self) -> None:
         """CRIU has given it a time namespace, in which its clocks go on: exec has to know that."""
-        linux = self.document.setdefault("linux", {})
-        if Namespaces(linux).has("time"):
+        if Namespaces(self.document.get("linux") or {}).has("time"):
             return
         try:
             own = os.stat("/proc/self/ns/time").st_ino
         except FileNotFoundError:
             return  # a kernel without them
         if os.stat(f"/proc/{self.pid}/ns/time").st_ino != own:
+            document = loads(self.raw, CONFIG)
+            linux = document.setdefault("linux", {})
             linux["namespaces"] = [*(linux.get("namespaces") or []), {"type": "time"}]
-            self.container.write(CONFIG, dumps(self.document).encode())
+            self.container.write(CONFIG, dumps(document).encode())
 
     def _remember(self) -> None:
         self.state.pid = self.pid
@@ -373,6 +393,8 @@ class Restored:
         if self.net_devices:
             undo(self.net_devices.put_back)
         undo(self._kill, self.manager.kill, self._reap, self.manager.destroy)
+        if self.rdt:
+            undo(self.rdt.destroy)
         if self.options.pid_file and self.state.created:
             undo(lambda: remove_pid_file(self.options.pid_file))
         undo(self.container.remove)

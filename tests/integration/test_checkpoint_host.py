@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import socket
 import subprocess
+import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +16,7 @@ import pytest
 
 from ocirt.host.mountinfo import mounts
 
-from .checkpoints import Saved, bind, tmpfs
+from .checkpoints import Saved, bind, tmpfs, wait_for
 
 
 def test_bind_mounts(saved: Saved) -> None:
@@ -128,6 +131,67 @@ def test_network_namespace_of_its_own(saved: Saved) -> None:
     pid = saved.ocirt.state(saved.id)["pid"]
     assert os.stat(f"/proc/{pid}/ns/net").st_ino != os.stat("/proc/self/ns/net").st_ino
     assert "LOOPBACK,UP" in saved.exec("ip link show lo")
+
+
+def test_pid_namespace_of_the_host(saved: Saved) -> None:
+    reaper = "import signal, time; signal.signal(signal.SIGCHLD, signal.SIG_IGN); time.sleep(1000)"
+    command = ["unshare", "--pid", "--fork", "--kill-child", sys.executable, "-c", reaper]
+    holder = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    try:
+        children = Path(f"/proc/{holder.pid}/task/{holder.pid}/children")
+        wait_for(lambda: children.read_text() != "")
+        path = f"/proc/{children.read_text().strip()}/ns/pid"
+        for namespace in saved.bundle.document["linux"]["namespaces"]:
+            if namespace["type"] == "pid":
+                namespace["path"] = path
+        saved.run()
+        old = saved.ocirt.state(saved.id)["pid"]
+        assert saved.say("a") == "1 a"
+        assert saved.checkpoint() == ""
+        wait_for(lambda: not Path(f"/proc/{old}").exists())  # it needs the same pid in there
+        assert saved.restore() == ""
+        pid = saved.ocirt.state(saved.id)["pid"]
+        assert os.stat(f"/proc/{pid}/ns/pid").st_ino == os.stat(path).st_ino
+        assert saved.say("b") == "2 b"
+        saved.ocirt("delete", "--force", saved.id, check=True)
+    finally:
+        holder.kill()
+        holder.wait()
+
+
+def answer(host: socket.socket, said: list[bytes]) -> None:
+    """As a service manager does it: the barrier is gone when it has dealt with all."""
+    for _ in range(3):
+        data, fds, _, _ = socket.recv_fds(host, 4096, 1)
+        said.append(data)
+        for fd in fds:
+            os.close(fd)
+
+
+def test_notify(saved: Saved) -> None:
+    """NOTIFY_SOCKET: create has mounted a folder of its state folder; the restored container is ready."""
+    path = str(saved.folder / "host.sock")
+    env = {**os.environ, "NOTIFY_SOCKET": path}
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as host:
+        host.bind(path)
+        host.settimeout(20)
+        create = ["create", "--bundle", saved.bundle.write(), saved.id]
+        assert saved.call(*create, env=env) == ""
+        assert saved.call("start", saved.id) == ""
+        assert saved.say("a") == "1 a"
+        for turn in ("2 b", "3 b"):
+            assert saved.checkpoint() == ""
+            assert "mount of the host at /run/notify, the config has none" in saved.restore()
+            answers: list[bytes] = []
+            thread = threading.Thread(target=answer, args=(host, answers))
+            thread.start()
+            assert saved.restore(env=env) == ""
+            thread.join()
+            pid = saved.ocirt.state(saved.id)["pid"]
+            assert answers == [b"READY=1\n", b"MAINPID=%d\n" % pid, b"BARRIER=1"]
+            assert saved.say("b") == turn
+            assert saved.exec("ls -d /run/notify; echo $NOTIFY_SOCKET") == "/run/notify"
+    saved.ocirt("delete", "--force", saved.id, check=True)
 
 
 @contextlib.contextmanager

@@ -114,6 +114,29 @@ def test_a_life(here: Here, ocirt: Any, bundle: Any, resctrl: FakeResctrl) -> No
     assert resctrl.groups() == ["gold"] and ocirt.ids() == []
 
 
+def test_restore(
+    needs_criu: Any, here: Here, ocirt: Any, bundle: Any, resctrl: FakeResctrl, tmp_path: Path
+) -> None:
+    """CRIU is in the class before it makes a process: they inherit it."""
+    needs_criu()
+    bundle.shell("sleep 100")
+    rdt = {"closID": "gold", "schemata": ["L3:0=f"], "enableMonitoring": True}
+    bundle.document["linux"]["intelRdt"] = rdt
+    image = ("--image-path", str(tmp_path / "image"))
+    bundle.write()
+    assert here("run", "-d", "--bundle", str(bundle.path), bundle.id) == 0, here.errors.read_text()
+    assert here("checkpoint", *image, bundle.id) == 0, here.errors.read_text()
+    assert resctrl.groups() == ["gold"]
+    restore = ("restore", "-d", *image, "--bundle", str(bundle.path), bundle.id)
+    assert here(*restore, "--pid-file", "/no/such/file") == 1
+    assert resctrl.groups() == ["gold"] and ocirt.ids() == []
+    assert here(*restore) == 0, here.errors.read_text()
+    monitor = f"gold/mon_groups/{bundle.id}"
+    assert resctrl.groups() == ["gold", monitor] and len(resctrl.tasks(monitor)) == 1
+    assert here("delete", "--force", bundle.id) == 0, here.errors.read_text()
+    assert resctrl.groups() == ["gold"] and ocirt.ids() == []
+
+
 @pytest.mark.parametrize("settings", [{}, {"closID": "gold", "schemata": ["L3:0=f"]}])
 @pytest.mark.parametrize("late", [False, True])
 def test_a_create_that_fails_later(

@@ -450,3 +450,25 @@ def test_manager_of_a_user(of_a_user: OfAUser, sleeper: Bundle) -> None:
     ocirt("resume", bundle.id, check=True)
     ocirt("delete", "--force", bundle.id, check=True)
     assert eventually(lambda: not folder.exists())
+
+
+def test_checkpoint(saved: Any, leftovers: Callable[[Any], list[str]]) -> None:
+    """Restored it is in a scope again, with its limits."""
+    systemd = {"globals": (DRIVER,)}
+    resources = saved.bundle.document["linux"]["resources"] = {"memory": {"limit": 64 * MIB}}
+    saved.run(**systemd)
+    for turn, limit in ((1, 32 * MIB), (2, 48 * MIB)):
+        assert saved.say("a") == f"{turn} a"
+        assert saved.checkpoint(**systemd) == ""
+        assert eventually(lambda: gone(saved.bundle))
+        resources["memory"]["limit"] = limit
+        saved.pipes()
+        assert saved.restore(**systemd) == ""
+        unit = unit_of(saved.bundle)
+        assert show(unit, "ActiveState") == "active"
+        assert show(unit, "MemoryMax") == str(limit)
+        pid = saved.ocirt.state(saved.id)["pid"]
+        assert f"/system.slice/{unit}" in Path(f"/proc/{pid}/cgroup").read_text()
+        assert (folder_of(saved.bundle) / "memory.max").read_text().strip() == str(limit)
+    assert saved.call("delete", "--force", saved.id) == ""
+    assert eventually(lambda: gone(saved.bundle)) and leftovers(saved.bundle) == []
