@@ -6,8 +6,10 @@ names it makes, writes to and gives away, wherever that is.
 
 from __future__ import annotations
 
+import os
+
 from ocirt.criu import images
-from ocirt.criu.protobuf import BOOL, INT, TEXT, decode, encode
+from ocirt.criu.protobuf import BOOL, INT, TEXT, Malformed, decode, encode
 from ocirt.errors import StateError
 
 TYPE_CHECKING = False
@@ -39,18 +41,23 @@ def keep(folder: int, own: Collection[str]) -> None:
     proc_pid_cgroup(5), for which the container has a cgroup. Raises OcirtError, OSError."""
     if _FILE not in images.names(folder, "cgroup"):
         return
-    found = []
-    for message in images.read(folder, _FILE):
-        entry = decode(_CGROUP, message)
-        for one in entry.get("sets") or []:
-            one["ctls"] = [m for m in one.get("ctls") or [] if _is_own(m["name"].split(","), own)]
-        controllers = entry.get("controllers") or []
-        entry["controllers"] = [c for c in controllers if _is_own(c.get("cnames") or [], own)]
-        members = [m for one in entry.get("sets") or [] for m in one["ctls"]]
-        for controller in entry["controllers"]:
-            _keep_own_folders(controller, members)
-        found.append(encode(_CGROUP, entry))
-    images.write(folder, _FILE, found)
+    try:
+        messages = [_of_the_container(each, own) for each in images.read(folder, _FILE)]
+    except KeyError as error:
+        raise Malformed(f"{_FILE} of the checkpoint lacks {error}") from None
+    images.write(folder, _FILE, messages)
+
+
+def _of_the_container(message: bytes, own: Collection[str]) -> bytes:
+    entry = decode(_CGROUP, message)
+    for one in entry.get("sets") or []:
+        one["ctls"] = [m for m in one.get("ctls") or [] if _is_own(m["name"].split(","), own)]
+    controllers = entry.get("controllers") or []
+    entry["controllers"] = [c for c in controllers if _is_own(c.get("cnames") or [], own)]
+    members = [m for one in entry.get("sets") or [] for m in one["ctls"]]
+    for controller in entry["controllers"]:
+        _keep_own_folders(controller, members)
+    return encode(_CGROUP, entry)
 
 
 def _is_own(names: list[str], own: Collection[str]) -> bool:
@@ -63,6 +70,8 @@ def _keep_own_folders(controller: dict[str, Any], members: list[dict[str, Any]])
     mine = [member for member in members if _is_own(member["name"].split(","), names)]
     for member in mine:
         images.check_path(member["path"], "cgroup")
+        if not member["path"].startswith("/"):
+            raise StateError(f"the checkpoint has a cgroup {member['path']!r}")
     kept = []
     for folder in controller.get("dirs") or []:
         _check(folder)
@@ -71,6 +80,8 @@ def _keep_own_folders(controller: dict[str, Any], members: list[dict[str, Any]])
         for member in mine:
             if member["path"].startswith(top):
                 _check_member(member, top)
+        if not top:  # it was in the root of the hierarchy, where all the host is
+            folder = {"dir_name": ""}
         if below:
             folder.pop("dir_perms", None)  # whose the container's is, is not for the image to say
             for item in folder.get("properties") or []:
@@ -81,8 +92,11 @@ def _keep_own_folders(controller: dict[str, Any], members: list[dict[str, Any]])
 
 def _check_member(member: dict[str, Any], top: str) -> None:
     """CRIU cuts as many bytes off the names of both. Raises StateError where that is not whole names."""
-    cut = member.get("cgns_prefix") or len(top)
-    if cut > len(top.encode()) or any(f"{n}/"[cut] != "/" for n in (member["path"], top)):
+    if not top and member["path"] == "/" and member.get("cgns_prefix") in (None, 0, 1):
+        return
+    names = [os.fsencode(f"{name}/") for name in (member["path"], top)]
+    cut = member.get("cgns_prefix") or len(names[1]) - 1
+    if not 0 < cut < len(names[1]) or any(name[cut : cut + 1] != b"/" for name in names):
         raise StateError(
             f"the checkpoint has a cgroup {member['path']!r} that is not below {top!r}"
         )

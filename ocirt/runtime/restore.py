@@ -91,11 +91,19 @@ def restore(store: Store, id: str, options: Options) -> Restored:
     try:
         restored = Restored(config, store, id, options, files)
         restored.run()
-        if restored.notify:  # it was ready before it was saved
-            notify.tell(os.environ["NOTIFY_SOCKET"], b"READY=1", restored.pid)
+        if restored.notify:
+            _tell_ready(restored.pid)
         return restored
     finally:
         files.close()
+
+
+def _tell_ready(pid: int) -> None:
+    """It was ready before it was saved. It runs, whether the service manager hears of it or not."""
+    try:
+        notify.tell(os.environ["NOTIFY_SOCKET"], b"READY=1", pid)
+    except OcirtError as error:
+        log.warning(str(error))
 
 
 class Restored:

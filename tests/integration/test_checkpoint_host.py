@@ -191,6 +191,10 @@ def test_notify(saved: Saved) -> None:
             assert answers == [b"READY=1\n", b"MAINPID=%d\n" % pid, b"BARRIER=1"]
             assert saved.say("b") == turn
             assert saved.exec("ls -d /run/notify; echo $NOTIFY_SOCKET") == "/run/notify"
+    assert saved.checkpoint() == ""
+    said = saved.restore(env=env)
+    assert "NOTIFY_SOCKET: Connection refused" in said and " level=error " not in said
+    assert saved.say("b") == "4 b"
     saved.ocirt("delete", "--force", saved.id, check=True)
 
 

@@ -26,7 +26,7 @@ def kept(folder: Path, entry: dict[str, Any], own: set[str]) -> Any:
     return decode(_CGROUP, message)
 
 
-def entry(path: str = "/c/sub", prefix: int | None = 2, top: str = "c", **parts: Any) -> Any:
+def entry(path: str | None = "/c/sub", prefix: int | None = 2, top: str = "c", **parts: Any) -> Any:
     perms = {"mode": 0o777, "uid": 1000, "gid": 1000}
     item = {"name": "pids.max", "value": "1", "perms": perms}
     inner = {"dir_name": "sub", "dir_perms": perms, "properties": [item]}
@@ -72,6 +72,11 @@ def test_no_cgroup_at_all(tmp_path: Path) -> None:
         {"path": "/cd", "top": "c", "prefix": None},  # would be CONTAINERd
         {"path": "/c/sub", "top": "c", "prefix": 1},
         {"path": "/c/sub", "top": "c", "prefix": 6},  # longer than the folder's name
+        {"path": "/c/sub", "top": "c", "prefix": -2},
+        {"path": "/ä/sub", "top": "ä", "prefix": 2},  # half of a letter
+        {"path": None},
+        {"path": ""},
+        {"properties": [{"value": "1"}]},
         {"properties": [{"name": "../x", "value": ""}]},
         {"properties": [{"name": "devices.allow", "value": "a"}]},
         {"children": [{"dir_name": "x", "properties": [{"name": "cgroup.threads", "value": "1"}]}]},
@@ -89,3 +94,12 @@ def test_without_a_namespace(tmp_path: Path) -> None:
         assert [folder["dir_name"] for folder in controller["dirs"]] == ["c"]
     with pytest.raises(StateError):
         kept(tmp_path, entry(path="/cx", prefix=None), {"cpu"})
+
+
+@pytest.mark.parametrize("prefix", [None, 1])
+def test_the_root_of_a_hierarchy(tmp_path: Path, prefix: int | None) -> None:
+    """Nothing of what the host had there."""
+    found = kept(tmp_path, entry(path="/", top="", prefix=prefix), {"cpu"})
+    assert found["controllers"][0]["dirs"] == [{"dir_name": ""}]
+    with pytest.raises(StateError):
+        kept(tmp_path, entry(path="/x", top="", prefix=prefix), {"cpu"})
