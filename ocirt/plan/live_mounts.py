@@ -17,6 +17,7 @@ from ocirt.host.constants import (
     RESOLVE_NO_MAGICLINKS,
     RESOLVE_NO_SYMLINKS,
 )
+from ocirt.plan.mount_options import parse
 from ocirt.plan.mounts import O_PATH, MountContext, compile_mounts, default_propagation
 from ocirt.plan.ops import NO_SLOT
 from ocirt.plan.paths import MountLabel, inside
@@ -27,14 +28,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from ocirt.cgroup.mounts import CgroupMount
+_ROOT = "the container's root can't be mounted over or unmounted"
 
 
-def compile_add(
-    mounts: list[dict[str, Any]], document: dict[str, Any], bundle: str, cgroup: list[CgroupMount]
-) -> Plan:
-    """``mounts`` as at create; ``document``: the container's config.json; ``cgroup``: what mounts of
-    type cgroup are made of. Raises OcirtError; pointers start with /mounts."""
+def compile_add(mounts: list[dict[str, Any]], document: dict[str, Any], bundle: str) -> Plan:
+    """``mounts`` as at create, but of fewer types; ``document``: the container's config.json.
+    Raises OcirtError; pointers start with /mounts."""
+    for index, mount in enumerate(mounts):
+        _check(mount, f"/mounts/{index}")
     plan, root = _join()
     linux = document.get("linux") or {}
     context = MountContext(
@@ -43,7 +44,7 @@ def compile_add(
         bundle,
         default_propagation(linux.get("rootfsPropagation") or ""),
         linux,
-        cgroup,
+        [],
         MountLabel(linux.get("mountLabel") or "", mount_label_option(document)),
     )
     compile_mounts(plan, mounts, context)
@@ -65,10 +66,22 @@ def compile_remove(mounts: list[dict[str, Any]]) -> Plan:
         at, note = f"/mounts/{index}/destination", f"unmount {mount['destination']}"
         parent, name = posixpath.split(inside(mount["destination"]))
         if name == ".":
-            raise OcirtError("the container's root can't be unmounted", at=at)
+            raise OcirtError(_ROOT, at=at)
         plan.add("OPEN", root, parent or ".", O_PATH, resolve, folder, at=at, note=note)
         plan.add("UMOUNT", folder, name, at=at, note=note)
     return plan
+
+
+def _check(mount: dict[str, Any], at: str) -> None:
+    """The machine's own namespaces are the host's, and so would be what proc, sysfs, mqueue and cgroup
+    show. And a path that a file system is made of, as of a disk, it would look up in the container,
+    who could have made a node of that name for any disk of the host."""
+    kind, options = mount.get("type") or "", parse(mount.get("options") or [])
+    if not (options.bind or options.remount or kind in ("bind", "tmpfs")):
+        text = f"{kind}: a container that was created gets bind mounts and tmpfs alone"
+        raise OcirtError(text, at=f"{at}/type")
+    if inside(mount["destination"]) == ".":
+        raise OcirtError(_ROOT, at=f"{at}/destination")
 
 
 def _join() -> tuple[Plan, int]:

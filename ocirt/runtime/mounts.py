@@ -25,15 +25,7 @@ def add(container: Container, mounts: list[dict[str, Any]], document: dict[str, 
     """Makes ``mounts``, in order, up to the first that fails. ``document``: the container's
     config.json. Raises OcirtError; pointers start with /mounts."""
     state = _living(container, document)
-    cgroup = []
-    if any(mount.get("type") == "cgroup" for mount in mounts):
-        from ocirt.cgroup.layout import detect
-        from ocirt.cgroup.manager import from_state
-        from ocirt.cgroup.mounts import cgroup_mounts
-
-        kinds = {n["type"] for n in document["linux"]["namespaces"]}
-        cgroup = cgroup_mounts(detect(), from_state(state.cgroup), kinds)
-    _carry_out(compile_add(mounts, document, state.bundle, cgroup), state)
+    _carry_out(compile_add(mounts, document, state.bundle), state)
 
 
 def remove(container: Container, mounts: list[dict[str, Any]], document: dict[str, Any]) -> None:

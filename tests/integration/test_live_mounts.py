@@ -109,12 +109,25 @@ def test_the_places_of_errors(live: Live, tmp_path: Path) -> None:
     assert f"{name}#/0/source: " in live.mounts("add", missing)
     assert f"{name}#/0/destination: " in live.mounts("add", {"destination": 1})
     assert f"{name}#/0/type: " in live.mounts("add", {"destination": "/x"})
-    assert "root can't be unmounted" in live.mounts("remove", {"destination": "/a/.."})
+    assert "root can't be mounted over" in live.mounts("remove", {"destination": "/a/.."})
+    assert "root can't be mounted over" in live.mounts("add", {**tmpfs, "destination": "/a/.."})
     live.file.write_text("{}")
     done = live.ocirt("mounts", "add", live.bundle.id, str(live.file))
     assert f"{name}#: must be an array" in done.stderr
     copy_up = {**tmpfs, "options": ["tmpcopyup"]}
     assert f"{name}#/0" in live.mounts("add", copy_up)
+
+
+@pytest.mark.parametrize(
+    "kind", ("proc", "sysfs", "mqueue", "cgroup", "cgroup2", "ext4", "overlay")
+)
+def test_nothing_of_the_host(live: Live, kind: str) -> None:
+    """The host's processes, its network; a disk by the name of a node that the container has made."""
+    live.run()
+    mount = {"destination": "/new", "type": kind, "source": "/dev/disk"}
+    said = live.mounts("add", mount)
+    assert f"{live.file.name}#/0/type: {kind}: a container that was created gets bind" in said
+    assert "/new" not in live.shell("cat /proc/mounts; ls -d /*")
 
 
 def test_which_containers(live: Live, tmp_path: Path) -> None:
