@@ -119,8 +119,17 @@ def _parent(folder: int) -> int:
         return -1
 
 
+def is_read(name: str) -> bool:
+    """Does ocirt believe what is in this file?"""
+    return _kind(name) in _MAGIC
+
+
 def no_file(name: str) -> StateError:
     return StateError(f"{name} in the folder of the checkpoint is no regular file")
+
+
+def too_long(name: str) -> Malformed:
+    return Malformed(f"{name} of the checkpoint is too long")
 
 
 def first_filters(folder: int) -> list[bytes]:
@@ -187,7 +196,7 @@ def read(folder: int, name: str) -> list[bytes]:
     with os.fdopen(fd, "rb") as file:
         data = file.read(MAX + 1)
     if len(data) > MAX:
-        raise Malformed(f"{name} of the checkpoint is too long")
+        raise too_long(name)
     # CRIU reads files without the first one, of its version 1, from another place on.
     if data[:_HEADER] != _header(name):
         raise Malformed(f"{name} of the checkpoint is of another kind")
@@ -212,5 +221,9 @@ def write(folder: int, name: str, messages: list[bytes]) -> None:
 
 
 def _header(name: str) -> bytes:
-    magic = _MAGIC[name.removesuffix(".img").partition("-")[0]]
+    magic = _MAGIC[_kind(name)]
     return _COMMON.to_bytes(4, "little") + magic.to_bytes(4, "little")
+
+
+def _kind(name: str) -> str:
+    return name.removesuffix(".img").partition("-")[0]

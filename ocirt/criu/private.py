@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import stat
 
-from ocirt.criu.images import MAX, PARENT, folders, no_file
+from ocirt.criu.images import MAX, PARENT, folders, is_read, no_file, too_long
 from ocirt.errors import KernelError
 from ocirt.host import id_maps, kernel
 from ocirt.host.constants import MOUNT_ATTR_IDMAP
@@ -66,6 +66,8 @@ class Private:
             if not stat.S_ISREG(status.st_mode):
                 raise no_file(name)
             if status.st_size > MAX:
+                if is_read(name):  # of what can be changed still
+                    raise too_long(name)
                 return False
             target = os.open(path, _NEW, dir_fd=self.folder)
             try:
