@@ -123,6 +123,7 @@ def load_mounts(
     config.json that they are to be part of, None where their destinations alone count. Raises
     OcirtError; its pointers start at the array."""
     from ocirt.config import rules, schema
+    from ocirt.config.report import Report, check_texts
 
     rest = {"ociVersion": "1.0.0"} if document is None else without_nulls(document)
     whole = {**rest, "mounts": _read_json(data, name)}
@@ -130,6 +131,8 @@ def load_mounts(
     warnings: list[OcirtError] = []
     if document is not None and not problems:
         rules.check(whole, problems, warnings)
+    elif not problems:
+        check_texts(whole["mounts"], "/mounts", Report(problems, warnings))
     warnings = [warning for warning in warnings if (warning.at or "").startswith("/mounts")]
     for found in (*problems, *warnings):
         found.at, found.document = (found.at or "").removeprefix("/mounts"), name
