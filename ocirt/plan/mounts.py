@@ -15,8 +15,6 @@ from ocirt.host.constants import (
     MS_PRIVATE,
     MS_SLAVE,
     PROC_SUPER_MAGIC,
-    RESOLVE_IN_ROOT,
-    RESOLVE_NO_MAGICLINKS,
 )
 from ocirt.plan import mount_options
 from ocirt.plan.mount_options import (
@@ -175,11 +173,11 @@ def below(path: str, rootfs: str) -> str:
 def _own_source(
     plan: Plan, path: str, recursive: bool, context: MountContext, at: str, note: str
 ) -> int:
-    """A copy of what the container has at ``path`` by now, with the mounts before this one."""
+    """A copy of what the container has at ``path`` by now, with the mounts before this one. A link
+    there may lead to /proc, of which it would have a copy without masks."""
     found, slot = plan.slot("found"), plan.slot(f"bind {at}")
-    resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS
-    source = f"{at}/source"
-    plan.add("OPEN", context.root, path, O_PATH, resolve, found, at=source, note=note)
+    source, flags = f"{at}/source", TARGET_NO_CREATE | TARGET_NO_PROC
+    plan.add("TARGET", context.root, path, KIND_DIR, NO_SLOT, flags, found, at=source, note=note)
     plan.add("CLONE_TREE", found, int(recursive), slot, at=source, note=note)
     plan.add("CLOSE", found, at=source, note=note)
     return slot

@@ -160,7 +160,7 @@ def test_nothing_is_left_of_one_that_is_refused_late(
 ) -> None:
     if owner == "user namespace":
         mapped(bundle)
-    bind(bundle, Path("rootfs/proc/sys"), "rbind", "idmap", **mappings(0, 9000, 8))
+    bind(bundle, Path("rootfs/sys/kernel"), "rbind", "idmap", **mappings(0, 9000, 8))
     done = ocirt("create", "--bundle", bundle.write(), bundle.id)
-    assert "config.json#/mounts/7/options/1: id-mapped mount of /proc/sys: " in done.stderr
+    assert "config.json#/mounts/7/options/1: id-mapped mount of /sys/kernel: " in done.stderr
     assert (ocirt.ids(), leftovers(bundle)) == ([], [])

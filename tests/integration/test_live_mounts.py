@@ -111,6 +111,8 @@ def test_the_places_of_errors(live: Live, tmp_path: Path) -> None:
     assert f"{name}#/0/type: " in live.mounts("add", {"destination": "/x"})
     assert "root can't be mounted over" in live.mounts("remove", {"destination": "/a/.."})
     assert "root can't be mounted over" in live.mounts("add", {**tmpfs, "destination": "/a/.."})
+    nul = {"destination": "/a\0b"}
+    assert f"{name}#/0/destination: must not contain a NUL" in live.mounts("remove", nul)
     live.file.write_text("{}")
     done = live.ocirt("mounts", "add", live.bundle.id, str(live.file))
     assert f"{name}#: must be an array" in done.stderr
@@ -128,6 +130,18 @@ def test_nothing_of_the_host(live: Live, kind: str) -> None:
     said = live.mounts("add", mount)
     assert f"{live.file.name}#/0/type: {kind}: a container that was created gets bind" in said
     assert "/new" not in live.shell("cat /proc/mounts; ls -d /*")
+
+
+def test_a_source_in_the_container(live: Live) -> None:
+    """A link there that leads to /proc, of which a copy would be without its masks."""
+    live.run()
+    live.shell("mkdir /files; echo one > /files/one; ln -s files /link; ln -s /proc /all")
+    rootfs = live.bundle.path / "rootfs"
+    assert live.mounts("add", bind(rootfs / "link", "/x")) == ""
+    assert live.shell("cat /x/one") == "one\n"
+    said = live.mounts("add", bind(rootfs / "all", "/y"))
+    assert f"{live.file.name}#/0/source: " in said and "inside /proc" in said
+    assert "/y" not in live.shell("cat /proc/mounts")
 
 
 def test_which_containers(live: Live, tmp_path: Path) -> None:
