@@ -2,7 +2,8 @@
 
 Whoever may write to the folder could put others there after they were looked at. So they are copied
 to a tmpfs of CRIU's own: what ocirt compares is what CRIU reads. What is larger than ocirt reads, the
-memory above all, is not copied, but mounted there: it is the container's, and not believed.
+memory above all, is not copied, but mounted there: it is the container's, and not believed. So is what
+is too much for the memory of the host.
 
 In a user namespace its root reads them, some of them before it is anybody: so all may, who come to
 where CRIU alone is.
@@ -23,18 +24,20 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 _PAGES = "pages-"
+_ROOM = 1 << 30  # bytes of all copies
 
 
 class Private:
     """``folder``: a descriptor of the copy, of the files that are not large."""
 
-    __slots__ = ("_large", "_mount", "_namespaces", "_owner", "folder")
+    __slots__ = ("_large", "_mount", "_namespaces", "_owner", "_room", "folder")
 
     def __init__(self, original: int, owner: tuple[int, int]) -> None:
         """``original``: a descriptor of the folder; ``owner``: uid and gid of the container's root,
         who reads them. Raises StateError, OSError."""
         self.folder = -1
         self._owner = owner
+        self._room = _ROOM
         self._namespaces: dict[tuple[int, int], int] = {}  # of id-mapped mounts
         # Path in the copy, a mount of the original that is attached nowhere, names.
         self._large: list[tuple[str, int, list[str]]] = []
@@ -47,6 +50,7 @@ class Private:
                 if path != ".":
                     os.mkdir(path, dir_fd=self.folder)
                     os.chmod(path, 0o755, dir_fd=self.folder)  # whatever our caller's umask is
+                names.sort(key=is_read, reverse=True)  # while there is room
                 large = [name for name in names if not self._copy(folder, f"{path}/{name}")]
                 if large:
                     self._large.append((path, copy(folder), large))
@@ -65,10 +69,11 @@ class Private:
             status = os.fstat(source)
             if not stat.S_ISREG(status.st_mode):
                 raise no_file(name)
-            if status.st_size > MAX:
+            if status.st_size > min(MAX, self._room):
                 if is_read(name):  # of what can be changed still
                     raise too_long(name)
                 return False
+            self._room -= status.st_size
             target = os.open(path, _NEW, dir_fd=self.folder)
             try:
                 os.fchmod(target, 0o644)
