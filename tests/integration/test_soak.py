@@ -31,6 +31,18 @@ def soak(*arguments: str) -> str:
     return ran.stdout
 
 
+def test_what_can_not_be_understood(tmp_path: Path) -> None:
+    """A worker that ends by it has had no lives, of which nothing is left."""
+    runtime = tmp_path / "runtime"
+    runtime.write_text("#!/bin/sh\nprintf '\\377'\n")
+    runtime.chmod(0o755)
+    ran = subprocess.run(
+        [SOAK, "--count", "2", runtime], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, timeout=60
+    )
+    assert ran.returncode == 1
+    assert b"UnicodeDecodeError" in ran.stdout
+
+
 def test_by_hand() -> None:
     assert "40 containers, 8 at a time" in soak("--count", "40")
 
