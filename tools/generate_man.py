@@ -135,8 +135,8 @@ criu(8), which has to be installed, writes the processes to the files of --image
 memory, descriptors, namespaces, and the content of tmpfs mounts. The root file system and bind
 mounts are not in them. Then the container is deleted, unless --leave-running or --pre-dump is
 given. If anything can't be saved the container goes on running, and the error is CRIU's reason;
-its whole log is dump.log in --work-path. Containers with a user namespace, and id-mapped mounts, are
-refused.
+its whole log is dump.log in --work-path. A user namespace is saved if it is the container's own, and
+then so must all others be; id-mapped mounts are refused.
 
 With --pre-dump the memory is written while the container runs; a checkpoint with --parent-path, a
 path relative to --image-path, then writes only what has changed since.
@@ -156,11 +156,11 @@ killed the container may stay frozen: ``ocirt resume``.
 The config.json of the bundle is for the restored container what it is for a new one: bind
 mounts, devices, limits and the paths of namespaces come from it, and the root file system
 must be as it was. Before the processes run again they are compared with it: capabilities,
-no_new_privs, seccomp filters, AppArmor profiles, ids, rlimits, namespaces and mounts. A checkpoint
-that has more than the config allows is refused, and so are links in its folder, and images of mounts
-and cgroups that name files of the host. All the same, CRIU reads the files as root: restore none from
-where you would run no program. The error of CRIU's restore has its reason; its whole log is restore.log
-in --work-path.
+no_new_privs, seccomp filters, AppArmor profiles, SELinux labels, ids and their maps, rlimits,
+namespaces, cgroups and mounts. A checkpoint that has more than the config allows is refused, and so are
+links in its folder, and images of mounts and cgroups that name files of the host. All the same, CRIU
+reads the files as root: restore none from where you would run no program. The error of CRIU's restore
+has its reason; its whole log is restore.log in --work-path.
 
 Without --detach signals are handed on and the exit status is that of the container, as with
 ``ocirt run``. A container with a terminal needs --console-socket, or a caller in the foreground.
