@@ -37,7 +37,10 @@ def test_what_can_not_be_understood(tmp_path: Path) -> None:
     runtime.write_text("#!/bin/sh\nprintf '\\377'\n")
     runtime.chmod(0o755)
     ran = subprocess.run(
-        [SOAK, "--count", "2", runtime], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, timeout=60
+        [SOAK, "--count", "2", runtime],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        timeout=60,
     )
     assert ran.returncode == 1
     assert b"UnicodeDecodeError" in ran.stdout
