@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     from ocirt.criu.process import Criu
 
-DESCRIPTORS = "descriptors.json"  # runc's and crun's name: a list of what 0, 1 and 2 were
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _LEVEL = 4  # of CRIU's log: all
 

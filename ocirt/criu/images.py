@@ -46,6 +46,7 @@ _MAGIC = {
 }
 _HEADER = 8
 MAX = 1 << 26  # bytes of such a file
+DESCRIPTORS = "descriptors.json"  # runc's and crun's name: a list of what 0, 1 and 2 were
 PARENT = "parent"  # CRIU's link to the checkpoint before
 _PARENTS_MAX = 200
 _OTHER_MOUNTS = MS_BIND | MS_MOVE | MS_REMOUNT  # no new file system
@@ -121,7 +122,7 @@ def _parent(folder: int) -> int:
 
 def is_read(name: str) -> bool:
     """Does ocirt believe what is in this file?"""
-    return _kind(name) in _MAGIC
+    return _kind(name) in _MAGIC or name == DESCRIPTORS
 
 
 def no_file(name: str) -> StateError:

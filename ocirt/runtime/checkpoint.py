@@ -8,8 +8,8 @@ from ocirt.cgroup.freezer import find
 from ocirt.cgroup.layout import detect
 from ocirt.cgroup.manager import from_state
 from ocirt.criu import messages
-from ocirt.criu.files import DESCRIPTORS, Files
-from ocirt.criu.images import check_files
+from ocirt.criu.files import Files
+from ocirt.criu.images import DESCRIPTORS, check_files
 from ocirt.criu.process import Criu, check_feature, check_version
 from ocirt.criu.tree import hierarchies, tree
 from ocirt.errors import OcirtError, StateError

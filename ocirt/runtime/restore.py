@@ -17,7 +17,7 @@ from ocirt.cgroup.layout import detect
 from ocirt.cgroup.manager import plan as plan_cgroup
 from ocirt.config.load import Config, load
 from ocirt.criu import cgroups, images, messages, sharing
-from ocirt.criu.files import DESCRIPTORS, Files
+from ocirt.criu.files import Files
 from ocirt.criu.process import Criu, check_feature, check_version
 from ocirt.criu.tree import cgroup_roots, tree
 from ocirt.errors import KernelError, OcirtError, StateError, from_os_error
@@ -233,12 +233,12 @@ class Restored:
         found = []
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         try:
-            fd = os.open(DESCRIPTORS, flags, dir_fd=self.files.image)
+            fd = os.open(images.DESCRIPTORS, flags, dir_fd=self.files.image)
         except OSError as error:
-            text = f"{self.options.image} is no image of a checkpoint: {DESCRIPTORS}"
+            text = f"{self.options.image} is no image of a checkpoint: {images.DESCRIPTORS}"
             raise OcirtError(f"{text}: {error.strerror}", errno=error.errno or 0) from None
         with os.fdopen(fd, "rb") as file:
-            names = loads(file.read(_REPORT_MAX), DESCRIPTORS)
+            names = loads(file.read(_REPORT_MAX), images.DESCRIPTORS)
         if self.document["process"].get("terminal") or not isinstance(names, list):
             names = []  # what a container with a terminal has open is its own
         for number, name in enumerate(names[:3]):

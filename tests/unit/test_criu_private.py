@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ocirt.criu import private
-from ocirt.criu.images import MAX
+from ocirt.criu.images import DESCRIPTORS, MAX
 from ocirt.criu.private import Private
 from ocirt.criu.protobuf import Malformed
 
@@ -41,12 +41,12 @@ def test_what_is_read_is_copied(tmp_path: Path) -> None:
 def test_there_is_little_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Large files without content, and many of them, would fill the host's memory."""
     monkeypatch.setattr(private, "_ROOM", 100)
-    for name, size in (("a.img", 60), ("b.img", 60), ("files.img", 50)):
+    for name, size in (("a.img", 60), ("b.img", 60), ("files.img", 50), (DESCRIPTORS, 50)):
         (tmp_path / name).write_bytes(b"x" * size)
     folder = os.open(tmp_path, os.O_RDONLY)
     try:
         copy = Private(folder, (0, 0))
-        assert os.listdir(copy.folder) == ["files.img"]
+        assert sorted(os.listdir(copy.folder)) == [DESCRIPTORS, "files.img"]
         copy.close()
         (tmp_path / "reg-files.img").write_bytes(b"x" * 60)
         with pytest.raises(Malformed, match="too long"):
