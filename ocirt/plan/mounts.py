@@ -209,12 +209,13 @@ def _bind_attributes(
 
 def _pass_over_data(plan: Plan, options: MountOptions, at: str) -> None:
     """A bind mount has no file system of its own that could take options: those with a value are
-    passed over, as crun does, and runtime-tools wants. A word is rather a flag with a slip in it."""
+    passed over, as crun does, and runtime-tools wants. A word is rather a flag with a slip in it, and
+    mount(8)'s "ro=recursive" is meant as one."""
     for index, key, value in options.filesystem:
         if key in mount_options.SUPERBLOCK:
             continue
         problem = OcirtError(f"{key}: a bind mount has no such option", at=f"{at}/options/{index}")
-        if value is None:
+        if value is None or key in mount_options.ATTRIBUTES:
             raise problem
         plan.warnings.append(problem)
 
