@@ -124,6 +124,7 @@ def test_table_shows_verdicts_and_notes(tmp_path: Path) -> None:
     document = {
         "runtime": "x version 1",
         "kernel": "6.1",
+        "cgroup": "v1",
         "suite": "0.9",
         "total": {"pass": 0, "fail": 1, "error": 1, "tests": 2},
         "results": results,
@@ -131,7 +132,7 @@ def test_table_shows_verdicts_and_notes(tmp_path: Path) -> None:
     path = tmp_path / "x.json"
     path.write_text(json.dumps(document))
     table = write_table(tmp_path, TOOLS, f"x={path}")
-    assert "| x | x version 1 | 6.1 | 0 | 1 | 1 |" in table
+    assert "| x | x version 1 | 6.1 | v1 | 0 | 1 | 1 |" in table
     assert "| hooks | error | never: " in table
     assert "| start | fail (1 of 7) | never: " in table
 
