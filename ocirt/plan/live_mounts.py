@@ -74,12 +74,14 @@ def compile_remove(mounts: list[dict[str, Any]]) -> Plan:
 
 def _check(mount: dict[str, Any], at: str) -> None:
     """The machine's own namespaces are the host's, and so would be what proc, sysfs, mqueue and cgroup
-    show. And a path that a file system is made of, as of a disk, it would look up in the container,
-    who could have made a node of that name for any disk of the host."""
+    show. A path that a file system is made of, as of a disk, it would look up in the container, who
+    could have made a node of that name for any disk of the host. And what is remounted may be another
+    mount than the one that was there."""
     kind, options = mount.get("type") or "", parse(mount.get("options") or [])
-    if not (options.bind or options.remount or kind in ("bind", "tmpfs")):
-        text = f"{kind}: a container that was created gets bind mounts and tmpfs alone"
-        raise OcirtError(text, at=f"{at}/type")
+    bind = options.bind or kind == "bind"
+    if not bind and (options.remount or kind != "tmpfs"):
+        text = "a container that was created gets bind mounts and tmpfs alone"
+        raise OcirtError(text, at=f"{at}/{'options' if options.remount else 'type'}")
     if inside(mount["destination"]) == ".":
         raise OcirtError(_ROOT, at=f"{at}/destination")
 

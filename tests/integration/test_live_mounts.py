@@ -128,8 +128,18 @@ def test_nothing_of_the_host(live: Live, kind: str) -> None:
     live.run()
     mount = {"destination": "/new", "type": kind, "source": "/dev/disk"}
     said = live.mounts("add", mount)
-    assert f"{live.file.name}#/0/type: {kind}: a container that was created gets bind" in said
+    assert f"{live.file.name}#/0/type: a container that was created gets bind" in said
     assert "/new" not in live.shell("cat /proc/mounts; ls -d /*")
+
+
+def test_no_remount(live: Live) -> None:
+    """The container can move the folder that a mount is in, and put a link to another in its place."""
+    live.run()
+    live.shell("mkdir /a; ln -s /sys /a/data")
+    said = live.mounts("add", {"destination": "/a/data", "options": ["remount", "rw"]})
+    assert f"{live.file.name}#/0/options: a container that was created gets bind" in said
+    options = [line.split()[3] for line in live.shell("grep ' /sys ' /proc/mounts").splitlines()]
+    assert options and all(each.startswith("ro,") for each in options)
 
 
 def test_a_source_in_the_container(live: Live) -> None:
