@@ -178,10 +178,11 @@ Lets the processes of a paused container go on.
     "mounts": """\
 FILE is an array of mounts as in config.json. They are made in the container in that order, or what is
 at their destinations is unmounted, up to the first that fails; the place in its error starts at the
-array. What can be added are bind mounts and tmpfs; the root can't be mounted over. Paths stay
-inside the container's root, whatever its processes do to their files meanwhile; to remove a mount its
-path must have no symbolic links. The container needs a mount namespace of its own, and no user
-namespace. What is added is not kept in the container's config.json: checkpoint does not know it.
+array. What can be added are bind mounts of what is outside the container, and tmpfs; the root can't be
+mounted over. Paths stay inside the container's root, whatever its processes do to their files meanwhile;
+to remove a mount its path must have no symbolic links. The container needs a mount namespace of its own,
+and no user namespace. What is added is not kept in the container's config.json: checkpoint does not know
+it.
 
     echo '[{"destination": "/data", "source": "/srv/web", "options": ["bind", "ro"]}]' > more
     ocirt mounts add web more

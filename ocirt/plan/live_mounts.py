@@ -18,7 +18,13 @@ from ocirt.host.constants import (
     RESOLVE_NO_SYMLINKS,
 )
 from ocirt.plan.mount_options import parse
-from ocirt.plan.mounts import O_PATH, MountContext, compile_mounts, default_propagation
+from ocirt.plan.mounts import (
+    O_PATH,
+    MountContext,
+    below,
+    compile_mounts,
+    default_propagation,
+)
 from ocirt.plan.ops import NO_SLOT
 from ocirt.plan.paths import MountLabel, inside
 from ocirt.plan.program import SYNC, Plan
@@ -34,13 +40,14 @@ _ROOT = "the container's root can't be mounted over or unmounted"
 def compile_add(mounts: list[dict[str, Any]], document: dict[str, Any], bundle: str) -> Plan:
     """``mounts`` as at create, but of fewer types; ``document``: the container's config.json.
     Raises OcirtError; pointers start with /mounts."""
+    rootfs = root_path(document, bundle)
     for index, mount in enumerate(mounts):
-        _check(mount, f"/mounts/{index}")
+        _check(mount, f"/mounts/{index}", bundle, rootfs)
     plan, root = _join()
     linux = document.get("linux") or {}
     context = MountContext(
         root,
-        root_path(document, bundle),
+        rootfs,
         bundle,
         default_propagation(linux.get("rootfsPropagation") or ""),
         linux,
@@ -72,16 +79,18 @@ def compile_remove(mounts: list[dict[str, Any]]) -> Plan:
     return plan
 
 
-def _check(mount: dict[str, Any], at: str) -> None:
+def _check(mount: dict[str, Any], at: str, bundle: str, rootfs: str) -> None:
     """The machine's own namespaces are the host's, and so would be what proc, sysfs, mqueue and cgroup
     show. A path that a file system is made of, as of a disk, it would look up in the container, who
-    could have made a node of that name for any disk of the host. And what is remounted may be another
-    mount than the one that was there."""
+    could have made a node of that name for any disk of the host. And what is remounted, or copied
+    from the container, is what a link there leads to: /sys, which would be writable then."""
     kind, options = mount.get("type") or "", parse(mount.get("options") or [])
     bind = options.bind or kind == "bind"
     if not bind and (options.remount or kind != "tmpfs"):
         text = "a container that was created gets bind mounts and tmpfs alone"
         raise OcirtError(text, at=f"{at}/{'options' if options.remount else 'type'}")
+    if bind and below(posixpath.join(bundle, mount["source"]), rootfs):
+        raise OcirtError("is in the container", at=f"{at}/source")
     if inside(mount["destination"]) == ".":
         raise OcirtError(_ROOT, at=f"{at}/destination")
 

@@ -134,6 +134,14 @@ def test_of_what_an_earlier_mount_brought(ocirt: Any, bundle: Any, data: Path, o
     ], done.stderr
 
 
+def test_of_a_link_to_proc(ocirt: Any, bundle: Any) -> None:
+    """In an image: a copy would have none of the masks."""
+    (bundle.path / "rootfs/link").symlink_to("/proc")
+    bind(bundle, Path("rootfs/link"), "bind")
+    done = ocirt("create", "-b", bundle.write(), bundle.id)
+    assert "config.json#/mounts/7/source: " in done.stderr and "inside /proc" in done.stderr
+
+
 def test_of_many_mounts(ocirt: Any, bundle: Any, data: Path) -> None:
     for index in range(20):
         bind(bundle, data, "bind", **mappings(0, 9000, 8))
