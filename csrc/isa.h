@@ -29,6 +29,7 @@
 #define ISA_TARGET_NO_PROC 0x1U
 #define ISA_TARGET_ORDINARY 0x2U
 #define ISA_TARGET_NO_CREATE 0x4U
+#define ISA_TARGET_NO_SYS 0x8U
 
 enum operand_kind {
     ISA_NUM = 0,

@@ -193,6 +193,9 @@ static long verify_target(struct machine *m, int fd, u32 kind, u64 flags)
         return -ELOOP;
     if (flags & ISA_TARGET_NO_PROC && type == PROC_SUPER_MAGIC)
         return -EXDEV;
+    if (flags & ISA_TARGET_NO_SYS &&
+        (type == SYSFS_MAGIC || type == CGROUP_SUPER_MAGIC || type == CGROUP2_SUPER_MAGIC))
+        return -EXDEV;
     bool folder = (status.stx_mode & S_TYPE) == S_DIR;
     if (flags & ISA_TARGET_NO_CREATE || folder == (kind == ISA_KIND_DIR))
         return 0;

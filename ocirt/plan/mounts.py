@@ -34,6 +34,7 @@ from ocirt.plan.ops import (
     NO_SLOT,
     TARGET_NO_CREATE,
     TARGET_NO_PROC,
+    TARGET_NO_SYS,
     TARGET_ORDINARY,
 )
 from ocirt.plan.paths import MountLabel, inside
@@ -174,9 +175,11 @@ def _own_source(
     plan: Plan, path: str, recursive: bool, context: MountContext, at: str, note: str
 ) -> int:
     """A copy of what the container has at ``path`` by now, with the mounts before this one. A link
-    there may lead to /proc, of which it would have a copy without masks."""
+    there may lead to /proc or /sys, of which it would have a copy without masks, or writable."""
     found, slot = plan.slot("found"), plan.slot(f"bind {at}")
     source, flags = f"{at}/source", TARGET_NO_CREATE | TARGET_NO_PROC
+    if not f"{path}/".startswith("sys/"):
+        flags |= TARGET_NO_SYS
     plan.add("TARGET", context.root, path, KIND_DIR, NO_SLOT, flags, found, at=source, note=note)
     plan.add("CLONE_TREE", found, int(recursive), slot, at=source, note=note)
     plan.add("CLOSE", found, at=source, note=note)

@@ -62,6 +62,7 @@ KIND_DIR, KIND_FILE, KIND_LIKE = range(3)  # KIND_LIKE: a folder if slot `like` 
 TARGET_NO_PROC = 1  # refuse (EXDEV) a target that lies on procfs: CVE-2019-16884
 TARGET_ORDINARY = 2  # no component may be a symlink (ELOOP): CVE-2019-19921
 TARGET_NO_CREATE = 4  # a missing target is an error
+TARGET_NO_SYS = 8  # refuse (EXDEV) a target that lies on sysfs or in a cgroup hierarchy
 
 # SECCOMP
 FILTER_STEP = 8  # bytes of an instruction, struct sock_filter

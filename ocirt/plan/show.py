@@ -28,6 +28,7 @@ from ocirt.plan.ops import (
     SLOT_OUT,
     STR,
     TARGET_NO_PROC,
+    TARGET_NO_SYS,
     TARGET_ORDINARY,
 )
 from ocirt.plan.program import SYNC
@@ -187,6 +188,8 @@ def _special(instruction: Instruction, errno: int) -> str:
     op = instruction.op.name
     if op == "TARGET":
         flags = int(instruction.value("flags"))  # type: ignore[arg-type]
+        if name == "EXDEV" and flags & TARGET_NO_SYS:
+            return "it is, or a link leads, inside /proc or /sys"
         if name == "EXDEV" and flags & TARGET_NO_PROC:
             return INSIDE_PROC
         if name in ("ELOOP", "ENOTDIR") and flags & TARGET_ORDINARY:

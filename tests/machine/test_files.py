@@ -23,6 +23,7 @@ from ocirt.plan.encode import encode_segment
 from ocirt.plan.ops import KIND_DIR, KIND_FILE, KIND_LIKE, NO_SLOT
 from ocirt.plan.ops import TARGET_NO_CREATE as NO_CREATE
 from ocirt.plan.ops import TARGET_NO_PROC as NO_PROC
+from ocirt.plan.ops import TARGET_NO_SYS as NO_SYS
 from ocirt.plan.ops import TARGET_ORDINARY as ORDINARY
 from ocirt.plan.program import Instruction
 
@@ -268,6 +269,7 @@ def test_target_on_procfs(start: Start) -> None:
         ("proc", NO_PROC, errno.EXDEV),
         ("proc/self", NO_PROC, errno.EXDEV),
         ("proc/sys/kernel", NO_PROC | NO_CREATE, errno.EXDEV),
+        ("sys/kernel", NO_SYS | NO_CREATE, errno.EXDEV),
         ("proc/self/fd/0", 0, errno.ELOOP),
         ("proc/self/root/tmp", 0, errno.ELOOP),
     ):
@@ -276,7 +278,7 @@ def test_target_on_procfs(start: Start) -> None:
         assert machine.fail(target(path, KIND_DIR, flags)).errno == number
     machine = start()
     machine.send_fds(0, root)
-    machine.do(target("proc", KIND_DIR, ORDINARY), target("dev", KIND_DIR, NO_PROC))
+    machine.do(target("proc", KIND_DIR, ORDINARY), target("dev", KIND_DIR, NO_PROC | NO_SYS))
     os.close(root)
 
 
