@@ -11,10 +11,6 @@ import errno
 import os
 
 from ocirt import log
-from ocirt.cgroup import devices
-from ocirt.cgroup.device_rules import normalise
-from ocirt.cgroup.layout import Layout, detect
-from ocirt.cgroup.manager import Manager, plan
 from ocirt.config.load import Config, load
 from ocirt.errors import OcirtError, from_os_error
 from ocirt.host.kernel import NOWHERE
@@ -43,11 +39,12 @@ from ocirt.runtime import capabilities, schedule
 from ocirt.runtime.create_options import CreateOptions
 from ocirt.runtime.environment import add_listen_fds, check_preserved, complete
 from ocirt.runtime.filters import filter_of, give_listener
-from ocirt.runtime.new_state import mark_created, new_state
+from ocirt.runtime.new_container import NewContainer
+from ocirt.runtime.new_state import mark_created
 from ocirt.runtime.session import Session
 from ocirt.runtime.start import make_fifos
 from ocirt.runtime.status import process as process_status
-from ocirt.runtime.store import CONFIG, Container, State, Store, check_id
+from ocirt.runtime.store import Container, State, Store, check_id
 from ocirt.runtime.undo import undo
 from ocirt.runtime.verbs import FILE as VERBS
 from ocirt.runtime.verbs import compile_verbs
@@ -83,48 +80,23 @@ def create(store: Store, id: str, options: CreateOptions) -> Created:
     return _Create(config, store, id, options).run()
 
 
-class _Create:
+class _Create(NewContainer):
     """One create at work."""
 
-    __slots__ = (
-        "config",
-        "container",
-        "device_rules",
-        "document",
-        "fds",
-        "hooked",
-        "layout",
-        "limited",
-        "manager",
-        "net_devices",
-        "notify",
-        "options",
-        "plan",
-        "rdt",
-        "session",
-        "state",
-        "user",
-    )
+    __slots__ = ("hooked", "limited", "options", "plan", "session", "user")
 
     def __init__(self, config: Config, store: Store, id: str, options: CreateOptions) -> None:
-        self.config = config
-        self.document = config.document
         self.options = options
-        process = self.document["process"]
+        process = config.document["process"]
         if process.get("terminal") or options.console_socket:
             from ocirt.runtime.console import check_console
 
             check_console(process, options.console_socket, options.keep_console)
         add_listen_fds(process, options)
         check_preserved(options.preserve_fds)
-        self.layout: Layout = detect()
-        linux = self.document.get("linux") or {}
-        namespaces = Namespaces(linux)
-        self.notify = bool(os.environ.get("NOTIFY_SOCKET")) and namespaces.has("mount")
-        if self.notify:
-            from ocirt.runtime.notify import add_mount
-
-            add_mount(self.document, os.path.join(store.root, id))
+        driver, annotations = options.cgroup_driver, options.systemd_annotations
+        super().__init__(config, store, id, driver, annotations, options.rootless)
+        namespaces = Namespaces(self.linux)
         self.user: Any = None  # a UserNamespace of ocirt.runtime.user_namespace
         if namespaces.has("user"):
             from ocirt.runtime.user_namespace import UserNamespace
@@ -132,39 +104,21 @@ class _Create:
             self.user = UserNamespace(self.document)
         else:
             capabilities.leave_out(process, "/process")
-        self.manager: Manager = plan(
-            options.cgroup_driver,
-            self.layout,
-            self.document,
-            id,
-            options.systemd_annotations,
-            options.rootless,
-        )
-        listed = (linux.get("resources") or {}).get("devices") or []
-        if listed and options.cgroup_driver == "disabled":
+        if (self.linux.get("resources") or {}).get("devices") and driver == "disabled":
             text = "not applied, the container is in its caller's cgroup"
             log.warning(f"config.json#/linux/resources/devices: {text}")
         if not self.manager.folders and not namespaces.has("pid"):
             log.warning(f"config.json#/linux/namespaces: {_NOT_ALL}. {_DISCOURAGED}")
-        self.device_rules = normalise(listed)
-        devices.check(self.manager, self.device_rules)
-        self.rdt: Any = None  # a Group of ocirt.cgroup.intel_rdt
-        if "intelRdt" in linux:
-            from ocirt.cgroup import intel_rdt
-
-            self.rdt = intel_rdt.plan(linux["intelRdt"], id)
-        self.net_devices: Any = None  # a NetDevices of ocirt.runtime.net_devices
+        if not options.keyring:
+            self.state.keyring = ""
         self.session: Session | None = None
-        self.fds: dict[int, int] = {}
         self.limited = False
         self.hooked = False
-        self.state = self._new_state(id)
         self.plan = self._compile(store)
         self.container = store.create(id)
 
     def _compile(self, store: Store) -> Plan:
-        linux = self.document.get("linux") or {}
-        if linux.get("seccomp"):
+        if self.linux.get("seccomp"):
             store.make_root()  # compiled filters are kept there
         compiled = compile_create(
             Request(
@@ -174,7 +128,7 @@ class _Create:
                 3 + self.options.preserve_fds,
                 self.state.keyring,
                 self.options.pivot,
-                filter_of(linux, store.root),
+                filter_of(self.linux, store.root),
                 is_rootless(),
                 is_ordinary(),
                 [] if self.options.pivot else _whole_pseudo_file_systems(),
@@ -188,33 +142,13 @@ class _Create:
     def _cgroup_mounts(self) -> list[Any]:
         from ocirt.cgroup.mounts import cgroup_mounts
 
-        linux = self.document.get("linux") or {}
-        kinds = {n["type"] for n in linux.get("namespaces") or []}
+        kinds = {n["type"] for n in self.linux.get("namespaces") or []}
         return cgroup_mounts(self.layout, self.manager, kinds)
 
-    def _new_state(self, id: str) -> State:
-        state = new_state(id, self.config)
-        state.cgroup = self.manager.state()
-        if not self.options.keyring:
-            state.keyring = ""
-        state.systemd_cgroup = self.options.cgroup_driver == "systemd"
-        return state
-
     def run(self) -> Created:
+        self.claim()
         try:
-            self.manager.claim()
-        except OcirtError:
-            self.container.remove()
-            raise
-        try:
-            self.container.lock()
-            self.container.write_state(self.state)
-            self.container.write(CONFIG, self.config.raw)
-            self.manager.create()  # first: its folders may be bind sources
-            if self.notify:
-                from ocirt.runtime.notify import make_folder
-
-                make_folder(self.container)
+            self.begin()
             self._open_pins()
             session = self._start()
             session.hand_over = self._give_listener
@@ -235,7 +169,7 @@ class _Create:
                 raise OcirtError("the set-up process ended too early")
             self.container.unlock()
         except BaseException as error:
-            self._close_pins()  # they may be all the descriptors that we can have
+            self.close_pins()  # they may be all the descriptors that we can have
             lack = self._lack_of_memory(error)
             self._undo()
             if lack:
@@ -244,12 +178,9 @@ class _Create:
                 raise from_os_error(error, "create: ") from None
             raise
         finally:
-            self._close_pins()
-            self.manager.close()
+            self.close()
             if self.user:
                 self.user.close()
-            if self.net_devices:
-                self.net_devices.close()
         return Created(self.container, self.state, session)
 
     def _open_pins(self) -> None:
@@ -267,11 +198,6 @@ class _Create:
 
             id_map(self.plan.pins, self.fds)
 
-    def _close_pins(self) -> None:
-        for fd in self.fds.values():
-            os.close(fd)
-        self.fds.clear()
-
     def _start(self) -> Session:
         birth = self.user.open() if self.user else NOWHERE
         cgroup = self.manager.open()
@@ -283,13 +209,8 @@ class _Create:
                 os.close(cgroup)
         self._remember(session)
         self.manager.enter(session.pid)
-        if self.rdt:
-            self.rdt.apply(session.pid, self._save_rdt)
+        self.join_rdt(session.pid)
         return session
-
-    def _save_rdt(self, state: dict[str, Any]) -> None:
-        self.state.intel_rdt = state
-        self.container.write_state(self.state)
 
     def _remember(self, session: Session) -> None:
         self.state.pid = session.pid
@@ -298,7 +219,7 @@ class _Create:
     # ---- what the host does at each SYNC
 
     def _time_offsets(self) -> None:
-        offsets = self.document["linux"].get("timeOffsets")
+        offsets = self.linux.get("timeOffsets")
         if offsets:
             from ocirt.runtime.time_offsets import write_time_offsets
 
@@ -313,7 +234,7 @@ class _Create:
             text = "network devices of the host can be moved by the host's root alone"
             raise OcirtError(text, at="/linux/netDevices")
         self.net_devices = NetDevices(self.session.pid)
-        self.net_devices.move(self.document["linux"]["netDevices"])
+        self.net_devices.move(self.linux["netDevices"])
 
     def _copy_up(self) -> None:
         from ocirt.runtime.copy_up import copy_up
@@ -363,8 +284,7 @@ class _Create:
         if self.limited:
             return
         self.limited = True
-        resources = (self.document.get("linux") or {}).get("resources") or {}
-        self.manager.limit(resources, "/linux/resources")
+        self.manager.limit(self.linux.get("resources") or {}, "/linux/resources")
         self.manager.limit_devices(self.device_rules)
 
     def _hooks(self) -> None:
@@ -428,8 +348,7 @@ class _Create:
 
     def _give_listener(self, listener: int) -> None:
         assert self.session
-        linux = self.document["linux"]
-        give_listener(listener, linux, self.session.pid, self.state, "creating")
+        give_listener(listener, self.linux, self.session.pid, self.state, "creating")
 
     def _lack_of_memory(self, error: BaseException) -> OcirtError | None:
         """What ``error`` came from, if the set-up process went where its limit led it: version 2
@@ -440,7 +359,7 @@ class _Create:
 
         if not kills(self.manager):
             return None
-        resources = self.document["linux"]["resources"]
+        resources = self.linux["resources"]
         where = "/memory/limit" if (resources.get("memory") or {}).get("limit") else ""
         return OcirtError(
             "the kernel killed the set-up process: it needs more memory than that",

@@ -11,10 +11,6 @@ import errno
 import os
 
 from ocirt import log
-from ocirt.cgroup import devices
-from ocirt.cgroup.device_rules import normalise
-from ocirt.cgroup.layout import detect
-from ocirt.cgroup.manager import plan as plan_cgroup
 from ocirt.config.load import Config, load
 from ocirt.criu import cgroups, images, messages, sharing
 from ocirt.criu.files import Files
@@ -33,7 +29,8 @@ from ocirt.runtime.checkpoint import Options as CheckpointOptions
 from ocirt.runtime.console import check_console, hand_over
 from ocirt.runtime.external import compile_plan
 from ocirt.runtime.filters import filter_of
-from ocirt.runtime.new_state import mark_created, new_state
+from ocirt.runtime.new_container import NewContainer
+from ocirt.runtime.new_state import mark_created
 from ocirt.runtime.pid_file import remove_pid_file, write_pid_file
 from ocirt.runtime.restore_check import check, check_maps
 from ocirt.runtime.restore_stage import Stage, reachable
@@ -47,7 +44,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from ocirt.runtime.store import Container, Store
+    from ocirt.runtime.store import Store
 
 _LOG = "restore.log"
 _SIGKILL = 9
@@ -106,73 +103,46 @@ def _tell_ready(pid: int) -> None:
         log.warning(str(error))
 
 
-class Restored:
+class Restored(NewContainer):
     """A container that runs again: ``pid`` is a child of ours, ``master`` that of its terminal, or
     -1."""
 
     def __init__(
         self, config: Config, store: Store, id: str, options: Options, files: Files
     ) -> None:
-        self.document = config.document
+        super().__init__(config, store, id, options.cgroup_driver, options.systemd_annotations)
         self.options = options
         self.files = files
-        linux = self.document.get("linux") or {}
-        layout = detect()
-        driver, annotations = options.cgroup_driver, options.systemd_annotations
-        self.manager = plan_cgroup(driver, layout, self.document, id, annotations)
-        self.device_rules = normalise((linux.get("resources") or {}).get("devices") or [])
-        devices.check(self.manager, self.device_rules)
-        self.notify = bool(os.environ.get("NOTIFY_SOCKET"))
-        if self.notify:
-            notify.add_mount(self.document, os.path.join(store.root, id))
-        self.rdt: Any = None  # a Group of ocirt.cgroup.intel_rdt
-        if "intelRdt" in linux:
-            from ocirt.cgroup import intel_rdt
-
-            self.rdt = intel_rdt.plan(linux["intelRdt"], id)
-        if linux.get("seccomp"):
+        if self.linux.get("seccomp"):
             store.make_root()
-        self.filter = filter_of(linux, store.root)
-        self.plan = compile_plan(self.document, config.bundle, layout, self.manager, self.filter)
+        self.filter = filter_of(self.linux, store.root)
+        self.plan = compile_plan(
+            self.document, config.bundle, self.layout, self.manager, self.filter
+        )
         self.user: Any = None  # a UserNamespace of ocirt.runtime.user_namespace
-        if Namespaces(linux).has("user"):
+        if Namespaces(self.linux).has("user"):
             from ocirt.runtime.user_namespace import UserNamespace
 
             self.user = UserNamespace(self.document)
-        self.fds: dict[int, int] = {}
         self.cgroups: list[dict[str, str]] = []  # of CRIU, one a controller
         self.pid = 0
         self.pidfd = self.master = -1
-        self.net_devices: Any = None  # a NetDevices of ocirt.runtime.net_devices
         self.criu = Criu()
         self.criu.streams = True
-        self.state = new_state(id, config)
-        self.state.cgroup = self.manager.state()
-        self.state.systemd_cgroup = driver == "systemd"
-        self.raw = config.raw
-        self.container: Container = store.create(id)
+        self.container = store.create(id)
 
     def run(self) -> None:
         """Raises OcirtError, and leaves nothing behind then."""
+        self.claim()
         try:
-            self.manager.claim()
-        except OcirtError:
-            self.container.remove()
-            raise
-        try:
-            self.container.write_state(self.state)
-            self.container.write(CONFIG, self.raw)
-            self.manager.create()
-            if self.notify:
-                notify.make_folder(self.container)
+            self.begin()
             for pin in self.plan.pins:
                 if pin.kind not in ("fifo", "namespace"):
                     self.fds[pin.slot] = open_pin(pin)
             keys = self._start()
             self.manager.join(self.criu.pid)
             self.manager.enter(self.criu.pid)
-            if self.rdt:
-                self.rdt.apply(self.criu.pid, self._save_rdt)
+            self.join_rdt(self.criu.pid)
             # CRIU opens what the image says was open: whoever has a device open keeps it.
             self.manager.limit_devices(self.device_rules)
             self._call(keys)
@@ -183,15 +153,7 @@ class Restored:
                 raise from_os_error(error, "restore: ") from None
             raise
         finally:
-            for fd in self.fds.values():
-                os.close(fd)
-            self.manager.close()
-            if self.net_devices:
-                self.net_devices.close()
-
-    def _save_rdt(self, state: dict[str, Any]) -> None:
-        self.state.intel_rdt = state
-        self.container.write_state(self.state)
+            self.close()
 
     # ---- CRIU's process
 
@@ -254,7 +216,7 @@ class Restored:
 
     def _joins(self) -> list[dict[str, str]]:
         found = []
-        for kind, (path, at) in Namespaces(self.document.get("linux") or {}).joined.items():
+        for kind, (path, at) in Namespaces(self.linux).joined.items():
             if kind in NAMESPACE_KEYS:
                 continue
             if kind not in _JOINED:
@@ -293,7 +255,7 @@ class Restored:
         own = self.manager.cgroups.values()
         cgroups.keep(self.files.image, {c["ctrl"] for c in self.cgroups if c["path"] in own})
         for maps in images.id_maps(self.files.image):
-            check_maps(maps, self.document.get("linux") or {})
+            check_maps(maps, self.linux)
         for key, path in images.external_mounts(self.files.image).items():
             if key not in keys:
                 text = f"the checkpoint has a mount of the host at {path}, the config has none"
@@ -318,8 +280,7 @@ class Restored:
 
     def _namespaces(self) -> None:
         """They exist, and nothing is in them yet."""
-        linux = self.document.get("linux") or {}
-        if "network" in Namespaces(linux).new:
+        if "network" in Namespaces(self.linux).new:
             from ocirt.host.netlink import Route
 
             namespace = os.open(f"/proc/{self.pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
@@ -329,11 +290,11 @@ class Restored:
                 route.close()
             finally:
                 os.close(namespace)
-            if linux.get("netDevices"):
+            if self.linux.get("netDevices"):
                 from ocirt.runtime.net_devices import NetDevices
 
                 self.net_devices = NetDevices(self.pid)
-                self.net_devices.move(linux["netDevices"])
+                self.net_devices.move(self.linux["netDevices"])
         hooks = self.document.get("hooks") or {}
         if hooks.get("prestart") or hooks.get("createRuntime"):
             from ocirt.runtime.hooks import run_hooks
@@ -351,8 +312,7 @@ class Restored:
 
     def _ready(self) -> None:
         """All is as it was, and stands still."""
-        resources = (self.document.get("linux") or {}).get("resources") or {}
-        self.manager.limit(resources, "/linux/resources")
+        self.manager.limit(self.linux.get("resources") or {}, "/linux/resources")
         check(self)
         if self.user:
             self.user.give_cgroup(self.pid, self.manager)
@@ -369,14 +329,14 @@ class Restored:
 
     def _join_time(self) -> None:
         """CRIU has given it a time namespace, in which its clocks go on: exec has to know that."""
-        if Namespaces(self.document.get("linux") or {}).has("time"):
+        if Namespaces(self.linux).has("time"):
             return
         try:
             own = os.stat("/proc/self/ns/time").st_ino
         except FileNotFoundError:
             return  # a kernel without them
         if os.stat(f"/proc/{self.pid}/ns/time").st_ino != own:
-            document = loads(self.raw, CONFIG)
+            document = loads(self.config.raw, CONFIG)
             linux = document.setdefault("linux", {})
             linux["namespaces"] = [*(linux.get("namespaces") or []), {"type": "time"}]
             self.container.write(CONFIG, dumps(document).encode())
