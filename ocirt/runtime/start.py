@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ocirt.runtime.store import Container, State
 
 START, REPORT, FAILURE = "start", "report", "failure"
+_PATIENCE = 5000  # ms
 
 
 def make_fifos(container: Container) -> dict[str, int]:
@@ -46,7 +47,7 @@ def make_fifos(container: Container) -> dict[str, int]:
 def start(container: Container, state: State) -> Proxy | None:
     """Starts a created container. Raises OcirtError; what is left is for delete. What it returns
     has to hand on that the container is ready."""
-    _raise_failure(container)  # first: the machine that has told it may still be ending
+    _raise_failure(container, state)  # first: the machine that has told it may still be ending
     now = status(container, state)
     if now == "stopped":
         raise StateError("cannot start a container that has stopped")
@@ -69,13 +70,30 @@ def start(container: Container, state: State) -> Proxy | None:
     return proxy
 
 
-def _raise_failure(container: Container) -> None:
+def _raise_failure(container: Container, state: State) -> None:
     try:
         data = container.read(FAILURE)
     except FileNotFoundError:
         return
     os.unlink(FAILURE, dir_fd=container.fd)
+    _wait_for_end(state)
     raise exec_failure(data, _config(container))
+
+
+def _wait_for_end(state: State) -> None:
+    """Of a machine that has failed: whoever deletes the container next finds it stopped."""
+    import select
+
+    from ocirt.runtime.kill import open_process
+
+    try:
+        pidfd = open_process(state)
+    except OSError:
+        return
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    poll.poll(_PATIENCE)
+    os.close(pidfd)
 
 
 def _poststart(container: Container, state: State, hooks: list[dict[str, Any]]) -> None:
@@ -122,6 +140,7 @@ def _wake(container: Container, state: State, document: dict[str, Any]) -> None:
     os.close(wake)
     _unlink(container, REPORT)
     if data:
+        _wait_for_end(state)
         raise exec_failure(data, document)
 
 

@@ -133,6 +133,7 @@ def test_a_start_that_fails_is_worded_by_python(ocirt: Any, bundle: Any) -> None
         start = ("start", bundle.id)
         done = ocirt(*start) if compiled else without_program(ocirt, bundle.id, *start)
         assert done.returncode == 1
+        assert ocirt.state(bundle.id)["status"] == "stopped"
         said.append(done.stderr)
         assert not (ocirt.root / bundle.id / "failure").exists()
         ocirt("delete", bundle.id, check=True)
