@@ -178,7 +178,8 @@ class SkipCheck:
 
     def whole_suite(self) -> bool:
         option = self.config.option
-        selected = option.keyword or option.markexpr or option.lf or option.collectonly
+        last_failed = getattr(option, "lf", False)  # of a plugin, which may be off
+        selected = option.keyword or option.markexpr or last_failed or option.collectonly
         return not selected and self.config.args == self.config.getini("testpaths")
 
     @pytest.hookimpl(trylast=True)
