@@ -7,7 +7,6 @@ walked. Nothing here waits for a fixed time: a pidfd tells when a process has en
 from __future__ import annotations
 
 import os
-import select
 import time
 
 from ocirt.cgroup.freezer import find
@@ -65,9 +64,7 @@ def _open(pids: list[int]) -> list[int]:
 
 def _wait(pidfds: list[int], end: float) -> None:
     for pidfd in pidfds:
-        poll = select.poll()
-        poll.register(pidfd, select.POLLIN)
-        poll.poll(max(0, (end - time.monotonic()) * 1000))
+        kernel.pidfd_wait(pidfd, max(0, (end - time.monotonic()) * 1000))
 
 
 def _signal(manager: Manager, signal: int) -> None:

@@ -308,6 +308,15 @@ def pidfd_send_signal(pidfd: int, signal: int) -> None:
     _check(lib.ocirt_pidfd_send_signal(pidfd, signal))
 
 
+def pidfd_wait(pidfd: int, milliseconds: float | None) -> bool:
+    """Has the process ended by then? None: waits for ever."""
+    import select
+
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(milliseconds))
+
+
 def pidfd_getfd(pidfd: int, fd: int) -> int:
     """A copy of descriptor ``fd`` of another process."""
     return _check(lib.ocirt_pidfd_getfd(pidfd, fd))

@@ -85,8 +85,6 @@ def _read_state(container: Container, force: bool) -> State | None:
 
 def _end(state: State) -> None:
     """Kills the first process and waits for its end: with a pid namespace, all of them."""
-    import select
-
     from ocirt.host import kernel
 
     try:
@@ -98,9 +96,7 @@ def _end(state: State) -> None:
         freezer = find(state.cgroup)
         if freezer and freezer.is_frozen():
             freezer.thaw()
-        poll = select.poll()
-        poll.register(pidfd, select.POLLIN)
-        if not poll.poll(_PATIENCE):
+        if not kernel.pidfd_wait(pidfd, _PATIENCE):
             raise OcirtError(f"process {state.pid} does not end after SIGKILL")
     except ProcessLookupError:
         pass

@@ -112,11 +112,7 @@ def start_on_host(hook: dict[str, Any], at: str, standard: tuple[int, int, int])
 
 def wait(pid: int, pidfd: int, timeout: int) -> str:
     """Waits for a hook, ``timeout`` seconds at most (0: for ever); "" or what went wrong."""
-    import select
-
-    poll = select.poll()
-    poll.register(pidfd, select.POLLIN)
-    if not poll.poll(timeout * 1000 if timeout else None):
+    if not kernel.pidfd_wait(pidfd, timeout * 1000 if timeout else None):
         for target in (-pid, pid):
             try:
                 os.kill(target, 9)

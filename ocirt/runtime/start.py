@@ -82,17 +82,14 @@ def _raise_failure(container: Container, state: State) -> None:
 
 def _wait_for_end(state: State) -> None:
     """Of a machine that has failed: whoever deletes the container next finds it stopped."""
-    import select
-
+    from ocirt.host import kernel
     from ocirt.runtime.kill import open_process
 
     try:
         pidfd = open_process(state)
     except OSError:
         return
-    poll = select.poll()
-    poll.register(pidfd, select.POLLIN)
-    poll.poll(_PATIENCE)
+    kernel.pidfd_wait(pidfd, _PATIENCE)
     os.close(pidfd)
 
 
