@@ -12,14 +12,12 @@ import stat
 from ocirt.errors import KernelError
 from ocirt.host import kernel
 from ocirt.host.constants import (
-    AT_EMPTY_PATH,
-    AT_RECURSIVE,
     DEV_NULL,
     NAMESPACE_FILES,
     NAMESPACE_FLAGS,
     NSFS_MAGIC,
-    OPEN_TREE_CLONE,
 )
+from ocirt.host.detached import copy
 from ocirt.host.rootless import in_user_namespace, is_ordinary
 
 TYPE_CHECKING = False
@@ -53,9 +51,8 @@ def open_pin(pin: Pin) -> int:
 def _clone(fd: int, recursive: bool) -> int:
     if is_ordinary():
         return fd
-    flags = OPEN_TREE_CLONE | AT_EMPTY_PATH | (AT_RECURSIVE if recursive else 0)
     try:
-        return kernel.open_tree(fd, "", flags)
+        return copy(fd, recursive)
     finally:
         os.close(fd)
 

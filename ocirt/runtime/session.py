@@ -72,11 +72,8 @@ class Session:
             number = error.errno or 0
             what, at, hint = "new namespaces", "/linux/namespaces", ""
             if cgroup_fd >= 0 and number in _CGROUP_HINTS:
-                what, at, hint = (
-                    "the container's cgroup",
-                    "/linux/cgroupsPath",
-                    _CGROUP_HINTS[number],
-                )
+                what, at = "the container's cgroup", "/linux/cgroupsPath"
+                hint = _CGROUP_HINTS[number]
             text = f"start a process in {what}: {error.strerror}"
             raise KernelError(text, at=at, errno=number, hint=hint) from None
         finally:
