@@ -32,13 +32,12 @@ from ocirt.plan.host_work import (
     TAG_UNDER,
     TIME_OFFSETS,
 )
-from ocirt.plan.namespaces import Namespaces
 from ocirt.plan.process import environment_of
 from ocirt.plan.verify import verify
 from ocirt.runtime import capabilities, schedule
 from ocirt.runtime.create_options import CreateOptions
 from ocirt.runtime.environment import add_listen_fds, check_preserved, complete
-from ocirt.runtime.filters import filter_of, give_listener
+from ocirt.runtime.filters import give_listener
 from ocirt.runtime.new_container import NewContainer
 from ocirt.runtime.new_state import mark_created
 from ocirt.runtime.session import Session
@@ -83,7 +82,7 @@ def create(store: Store, id: str, options: CreateOptions) -> Created:
 class _Create(NewContainer):
     """One create at work."""
 
-    __slots__ = ("hooked", "limited", "options", "plan", "session", "user")
+    __slots__ = ("hooked", "limited", "options", "plan", "session")
 
     def __init__(self, config: Config, store: Store, id: str, options: CreateOptions) -> None:
         self.options = options
@@ -96,18 +95,12 @@ class _Create(NewContainer):
         check_preserved(options.preserve_fds)
         driver, annotations = options.cgroup_driver, options.systemd_annotations
         super().__init__(config, store, id, driver, annotations, options.rootless)
-        namespaces = Namespaces(self.linux)
-        self.user: Any = None  # a UserNamespace of ocirt.runtime.user_namespace
-        if namespaces.has("user"):
-            from ocirt.runtime.user_namespace import UserNamespace
-
-            self.user = UserNamespace(self.document)
-        else:
+        if not self.user:
             capabilities.leave_out(process, "/process")
         if (self.linux.get("resources") or {}).get("devices") and driver == "disabled":
             text = "not applied, the container is in its caller's cgroup"
             log.warning(f"config.json#/linux/resources/devices: {text}")
-        if not self.manager.folders and not namespaces.has("pid"):
+        if not self.manager.folders and not self.namespaces.has("pid"):
             log.warning(f"config.json#/linux/namespaces: {_NOT_ALL}. {_DISCOURAGED}")
         if not options.keyring:
             self.state.keyring = ""
@@ -118,8 +111,6 @@ class _Create(NewContainer):
         self.container = store.create(id)
 
     def _compile(self, store: Store) -> Plan:
-        if self.linux.get("seccomp"):
-            store.make_root()  # compiled filters are kept there
         compiled = compile_create(
             Request(
                 self.document,
@@ -128,7 +119,7 @@ class _Create(NewContainer):
                 3 + self.options.preserve_fds,
                 self.state.keyring,
                 self.options.pivot,
-                filter_of(self.linux, store.root),
+                self.compile_filter(store),
                 is_rootless(),
                 is_ordinary(),
                 [] if self.options.pivot else _whole_pseudo_file_systems(),
@@ -179,8 +170,6 @@ class _Create(NewContainer):
             raise
         finally:
             self.close()
-            if self.user:
-                self.user.close()
         return Created(self.container, self.state, session)
 
     def _open_pins(self) -> None:

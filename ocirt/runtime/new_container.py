@@ -10,6 +10,7 @@ from ocirt.cgroup.layout import Layout, detect
 from ocirt.cgroup.manager import Manager, plan
 from ocirt.errors import OcirtError
 from ocirt.plan.namespaces import Namespaces
+from ocirt.runtime.filters import filter_of
 from ocirt.runtime.new_state import new_state
 from ocirt.runtime.store import CONFIG
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from ocirt.config.load import Config
     from ocirt.runtime.store import Container, Store
+    from ocirt.seccomp.filter import Filter
 
 
 class NewContainer:
@@ -38,10 +40,12 @@ class NewContainer:
         "layout",
         "linux",
         "manager",
+        "namespaces",
         "net_devices",
         "notify",
         "rdt",
         "state",
+        "user",
     )
 
     def __init__(
@@ -56,8 +60,8 @@ class NewContainer:
         self.config = config
         self.document = config.document
         self.linux: dict[str, Any] = self.document.get("linux") or {}
-        has_mounts = Namespaces(self.linux).has("mount")
-        self.notify = bool(os.environ.get("NOTIFY_SOCKET")) and has_mounts
+        self.namespaces = Namespaces(self.linux)
+        self.notify = bool(os.environ.get("NOTIFY_SOCKET")) and self.namespaces.has("mount")
         if self.notify:
             from ocirt.runtime.notify import add_mount
 
@@ -73,12 +77,23 @@ class NewContainer:
             from ocirt.cgroup import intel_rdt
 
             self.rdt = intel_rdt.plan(self.linux["intelRdt"], id)
+        self.user: Any = None  # a UserNamespace of ocirt.runtime.user_namespace
+        if self.namespaces.has("user"):
+            from ocirt.runtime.user_namespace import UserNamespace
+
+            self.user = UserNamespace(self.document)
         self.net_devices: Any = None  # a NetDevices of ocirt.runtime.net_devices
         self.fds: dict[int, int] = {}
         self.state = new_state(id, config)
         self.state.cgroup = self.manager.state()
         self.state.systemd_cgroup = driver == "systemd"
         self.container: Container
+
+    def compile_filter(self, store: Store) -> Filter | None:
+        """Of linux.seccomp. Raises OcirtError."""
+        if self.linux.get("seccomp"):
+            store.make_root()  # compiled filters are kept there
+        return filter_of(self.linux, store.root)
 
     def claim(self) -> None:
         """The cgroup is this container's, or nothing is left of it. Raises OcirtError."""
@@ -111,6 +126,8 @@ class NewContainer:
         """What is needed as long as it is made."""
         self.close_pins()
         self.manager.close()
+        if self.user:
+            self.user.close()
         if self.net_devices:
             self.net_devices.close()
 

@@ -22,13 +22,11 @@ from ocirt.host.constants import CLONE_NEWNS
 from ocirt.host.mountinfo import mounts
 from ocirt.host.pins import open_pin
 from ocirt.json_text import dumps, loads
-from ocirt.plan.namespaces import Namespaces
 from ocirt.runtime import notify
 from ocirt.runtime.checkpoint import NAMESPACE_KEYS, common_options, require_root
 from ocirt.runtime.checkpoint import Options as CheckpointOptions
 from ocirt.runtime.console import check_console, hand_over
 from ocirt.runtime.external import compile_plan
-from ocirt.runtime.filters import filter_of
 from ocirt.runtime.new_container import NewContainer
 from ocirt.runtime.new_state import mark_created
 from ocirt.runtime.pid_file import remove_pid_file, write_pid_file
@@ -113,17 +111,10 @@ class Restored(NewContainer):
         super().__init__(config, store, id, options.cgroup_driver, options.systemd_annotations)
         self.options = options
         self.files = files
-        if self.linux.get("seccomp"):
-            store.make_root()
-        self.filter = filter_of(self.linux, store.root)
+        self.filter = self.compile_filter(store)
         self.plan = compile_plan(
             self.document, config.bundle, self.layout, self.manager, self.filter
         )
-        self.user: Any = None  # a UserNamespace of ocirt.runtime.user_namespace
-        if Namespaces(self.linux).has("user"):
-            from ocirt.runtime.user_namespace import UserNamespace
-
-            self.user = UserNamespace(self.document)
         self.cgroups: list[dict[str, str]] = []  # of CRIU, one a controller
         self.pid = 0
         self.pidfd = self.master = -1
@@ -216,7 +207,7 @@ class Restored(NewContainer):
 
     def _joins(self) -> list[dict[str, str]]:
         found = []
-        for kind, (path, at) in Namespaces(self.linux).joined.items():
+        for kind, (path, at) in self.namespaces.joined.items():
             if kind in NAMESPACE_KEYS:
                 continue
             if kind not in _JOINED:
@@ -280,7 +271,7 @@ class Restored(NewContainer):
 
     def _namespaces(self) -> None:
         """They exist, and nothing is in them yet."""
-        if "network" in Namespaces(self.linux).new:
+        if "network" in self.namespaces.new:
             from ocirt.host.netlink import Route
 
             namespace = os.open(f"/proc/{self.pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
@@ -329,7 +320,7 @@ class Restored(NewContainer):
 
     def _join_time(self) -> None:
         """CRIU has given it a time namespace, in which its clocks go on: exec has to know that."""
-        if Namespaces(self.linux).has("time"):
+        if self.namespaces.has("time"):
             return
         try:
             own = os.stat("/proc/self/ns/time").st_ino
